@@ -1,0 +1,106 @@
+/* What a ground owes the orchestrator: start an instance, stop it, find it again.
+ *
+ * Nothing here blocks the loop.  Callbacks run on the loop, never from inside the
+ * call that they answer.  An instance object is owned by the caller from
+ * `start`'s or `adopt`'s RC_OK until `dispose`.
+ *
+ * The happy path: start -> on_started -> (the tenant says READY on its control
+ * channel) -> … -> stop asked on the control channel -> on_exit -> dispose.
+ * Failure: on_exit may come at any time after start, and comes exactly once;
+ * without on_started before it when the start failed. */
+#ifndef ORCHESTRATOR_BACKEND_H
+#define ORCHESTRATOR_BACKEND_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include <uv.h>
+
+#include "common/core/rc.h"
+
+struct backend;
+struct backend_instance;
+
+#define BACKEND_TEXT_MAX 256
+#define BACKEND_HANDLE_MAX 128
+
+/* What is to be started. */
+struct backend_spec {
+    uint64_t instance;   /* id, never reused */
+    uint64_t generation; /* of the tenant */
+    const char *tenant;  /* name; borrowed during the call */
+    int image_fd;        /* borrowed during the call; read-only, already checked */
+    uint64_t memory;     /* bytes */
+    unsigned channels;   /* front workers that can be served */
+};
+
+/* Why an instance is gone. */
+struct backend_exit {
+    bool started;  /* on_started was called */
+    bool clean;    /* it left by itself with status 0 */
+    char text[BACKEND_TEXT_MAX]; /* for people: "exit status 65", "killed by SIGSEGV", … */
+};
+
+struct backend_events {
+    void (*on_started)(void *arg);
+    void (*on_exit)(void *arg, const struct backend_exit *why);
+    /* One line of the console, without newline, not terminated; untrusted. */
+    void (*on_console)(void *arg, const char *line, size_t len);
+};
+
+/* One channel of an instance, for whoever is its client.  All borrowed: valid
+ * while the instance object lives. */
+struct backend_channel {
+    int memory_fd;   /* sealed memory, laid out by ring_format() */
+    int instance_fd; /* eventfd: write to ring the instance */
+    int client_fd;   /* eventfd: read when the instance has rung */
+    size_t len;      /* bytes of memory */
+};
+
+/* What a restarted orchestrator needs to find an instance again, as text in the
+ * registry ("pid=123 start=456"). */
+struct backend_handle {
+    char text[BACKEND_HANDLE_MAX];
+};
+
+struct backend_usage {
+    uint64_t cpu_us;
+    uint64_t memory; /* bytes resident */
+};
+
+struct backend_ops {
+    const char *name; /* "sandbox", "xen", "kvm" */
+
+    /* Whether this host can do it; if not, `why` says what is missing and what to
+     * do about it, in one line. */
+    enum rc (*probe)(char *why, size_t size);
+
+    enum rc (*open)(uv_loop_t *loop, const char *state_dir, struct backend **out, char *why,
+                    size_t size);
+    void (*close)(struct backend *b);
+
+    enum rc (*start)(struct backend *b, const struct backend_spec *spec,
+                     const struct backend_events *events, void *arg,
+                     struct backend_instance **out);
+    /* Takes over a living instance; RC_NOT_FOUND when it is no longer the same. */
+    enum rc (*adopt)(struct backend *b, const struct backend_handle *handle, unsigned channels,
+                     const struct backend_events *events, void *arg,
+                     struct backend_instance **out);
+    /* Ends it at once; on_exit follows. */
+    void (*kill)(struct backend_instance *i);
+    /* Lets go; kills nothing.  After on_exit, or at the daemon's own end (the
+     * instance lives on, for adopt). */
+    void (*dispose)(struct backend_instance *i);
+
+    enum rc (*pause)(struct backend_instance *i, bool paused);
+    void (*handle)(const struct backend_instance *i, struct backend_handle *out);
+    enum rc (*usage)(const struct backend_instance *i, struct backend_usage *out);
+    /* The orchestrator's own channel, and worker `index`'s. */
+    void (*control)(const struct backend_instance *i, struct backend_channel *out);
+    void (*channel)(const struct backend_instance *i, unsigned index, struct backend_channel *out);
+};
+
+extern const struct backend_ops backend_sandbox;
+
+#endif
