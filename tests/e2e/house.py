@@ -1,0 +1,325 @@
+"""A house: one roomkeyd and one roomkey-front in a temporary folder, driven as a person would.
+
+Nothing in here waits for time to pass: `until` looks at a condition until it holds or the
+deadline ends the test, and says what it saw last.
+"""
+
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import ssl
+import subprocess
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+BUILD = Path(os.environ.get("ROOMKEY_BUILD", ROOT / "build" / "release"))
+IMAGES = Path(os.environ.get("ROOMKEY_IMAGES", BUILD / "images"))
+GROUND = os.environ.get("ROOMKEY_GROUND", "sandbox")
+DEADLINE = float(os.environ.get("ROOMKEY_TEST_DEADLINE", "30"))  # seconds
+
+
+def until(look, what, deadline=DEADLINE):
+    """The first true value of look(); what is awaited is named when it does not come."""
+    end = time.monotonic() + deadline
+    while True:
+        seen = look()
+        if seen:
+            return seen
+        if time.monotonic() > end:
+            raise AssertionError(f"{what}: not within {deadline} s; last seen: {seen!r}")
+        time.sleep(0.01)
+
+
+class Refused(Exception):
+    """The CLI exited with something but 0."""
+
+    def __init__(self, args, status, err):
+        super().__init__(f"roomkey {' '.join(map(str, args))}: exit {status}: {err}")
+        self.status = status
+        self.err = err
+
+
+class Daemon:
+    """A program of ours in the foreground; its standard error is kept for failures."""
+
+    def __init__(self, args, log, ready, env=None):
+        self.log = open(log, "w+b")
+        self.args = [str(a) for a in args]
+        self.process = subprocess.Popen(
+            self.args, stdout=self.log, stderr=self.log, stdin=subprocess.DEVNULL, env=env
+        )
+        self.ready_line = until(lambda: self._line(ready), f"ready line of {args[0]}")
+
+    def _line(self, pattern):
+        if self.process.poll() is not None:
+            raise AssertionError(f"{self.args[0]} ended with {self.process.returncode}:\n{self.text()}")
+        return re.search(pattern, self.text())
+
+    def text(self):
+        return Path(self.log.name).read_text(errors="replace")
+
+    @property
+    def pid(self):
+        return self.process.pid
+
+    def stop(self, how=signal.SIGTERM, deadline=60):
+        """The exit status; negative: ended by that signal."""
+        if self.process.poll() is None:
+            self.process.send_signal(how)
+            try:
+                self.process.wait(deadline)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+                raise AssertionError(f"{self.args[0]} did not stop in {deadline} s:\n{self.text()}")
+        return self.process.returncode
+
+
+class Certificates:
+    """A certificate authority of the test's own."""
+
+    def __init__(self, folder):
+        self.dir = Path(folder)
+        self.dir.mkdir(parents=True, exist_ok=True)
+        self.ca = self.dir / "ca.pem"
+        self._run("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+                  "-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=Roomkey test CA", "-days", "30")
+        self.count = 0
+
+    def _run(self, *args):
+        subprocess.run(["openssl", *map(str, args)], cwd=self.dir, check=True, capture_output=True)
+
+    def make(self, *names, key="ec", days=30):
+        """(chain file, key file) for these names, signed by the authority."""
+        self.count += 1
+        base = f"c{self.count}"
+        new = {"ec": ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"],
+               "ec384": ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-384"],
+               "rsa": ["-newkey", "rsa:2048"]}[key]
+        ext = self.dir / f"{base}.ext"
+        ext.write_text("subjectAltName=" + ",".join(f"DNS:{n}" for n in names) + "\n")
+        self._run("req", *new, "-nodes", "-keyout", f"{base}.key", "-out", f"{base}.csr",
+                  "-subj", f"/CN={names[0]}")
+        if days > 0:
+            dates = ["-days", days]
+            self._run("x509", "-req", "-in", f"{base}.csr", "-CA", "ca.pem", "-CAkey", "ca.key",
+                      "-CAcreateserial", "-out", f"{base}.pem", "-extfile", ext, *dates)
+        else:
+            self._expired(base, ext)
+        chain = self.dir / f"{base}.chain.pem"
+        chain.write_text((self.dir / f"{base}.pem").read_text() + self.ca.read_text())
+        return chain, self.dir / f"{base}.key"
+
+    def _expired(self, base, ext):
+        conf = self.dir / "ca.conf"
+        (self.dir / "index.txt").write_text("")
+        (self.dir / "serial").write_text("1000\n")
+        conf.write_text("[ca]\ndefault_ca=d\n[d]\ndir=.\nnew_certs_dir=.\ndatabase=index.txt\n"
+                        "serial=serial\ndefault_md=sha256\npolicy=p\nunique_subject=no\n"
+                        "[p]\ncommonName=supplied\n")
+        self._run("ca", "-batch", "-config", conf, "-in", f"{base}.csr", "-cert", "ca.pem",
+                  "-keyfile", "ca.key", "-out", f"{base}.pem", "-extfile", ext, "-notext",
+                  "-startdate", "20200101000000Z", "-enddate", "20200201000000Z")
+
+
+class House:
+    def __init__(self, config="", front=(), workers=1, ground=GROUND):
+        self.dir = Path(tempfile.mkdtemp(prefix="roomkey-e2e-"))
+        self.dir.chmod(0o755)
+        self.state = self.dir / "state"
+        self.run = self.dir / "run"
+        self.ground = ground
+        self.config = self.dir / "roomkey.toml"
+        self.config.write_text(config)
+        self.front_args = list(front)
+        self.workers = workers
+        self.certs = Certificates(self.dir / "certs")
+        self.daemons = []
+        self.orchestrator = self.front = None
+        self.port = None
+
+    # -- the programs
+
+    def start(self):
+        self.start_orchestrator()
+        self.start_front()
+        return self
+
+    def start_orchestrator(self):
+        self.orchestrator = self._daemon(
+            [BUILD / "bin/roomkeyd", "--state", self.state, "--run", self.run,
+             "--ground", self.ground, "--config", self.config], "roomkeyd", r"(?m)^roomkeyd: ready.*$")
+
+    def start_front(self):
+        listen = f"127.0.0.1:{self.port or 0}"
+        self.front = self._daemon(
+            [BUILD / "bin/roomkey-front", "--run", self.run, "--listen", listen,
+             "--workers", self.workers, *self.front_args], "front",
+            r"(?m)^roomkey-front: ready on 127\.0\.0\.1:(\d+).*$")
+        self.port = int(self.front.ready_line.group(1))
+
+    def _daemon(self, args, name, ready):
+        daemon = Daemon(args, self.dir / f"{name}.{len(self.daemons)}.log", ready)
+        self.daemons.append(daemon)
+        return daemon
+
+    def stop(self):
+        """Ends both as an operator would; {program: exit status}."""
+        status = {}
+        for name in ("front", "orchestrator"):
+            daemon = getattr(self, name)
+            if daemon:
+                status[name] = daemon.stop()
+        return status
+
+    def remove(self):
+        for daemon in self.daemons:
+            if daemon.process.poll() is None:
+                daemon.process.kill()
+                daemon.process.wait()
+            daemon.log.close()
+        shutil.rmtree(self.dir, ignore_errors=True)
+
+    def logs(self):
+        return "\n".join(f"--- {' '.join(d.args)}\n{d.text()[-6000:]}" for d in self.daemons)
+
+    # -- the CLI
+
+    def cli(self, *args, deadline=60, check=True):
+        done = subprocess.run([BUILD / "bin/roomkey", "--run", self.run, *map(str, args)],
+                              capture_output=True, text=True, timeout=deadline)
+        if check and done.returncode != 0:
+            raise Refused(args, done.returncode, done.stderr.strip())
+        return done.stdout
+
+    def json(self, *args, **kw):
+        return json.loads(self.cli(*args, "--json", **kw))
+
+    def refused(self, *args, status=1):
+        """The one line that a command which must fail says."""
+        try:
+            out = self.cli(*args)
+        except Refused as refusal:
+            assert refusal.status == status, refusal
+            assert refusal.err.count("\n") == 0, f"more than one line: {refusal.err}"
+            return refusal.err
+        raise AssertionError(f"roomkey {' '.join(map(str, args))} was not refused: {out}")
+
+    def add_images(self, *names):
+        for name in names:
+            self.cli("image", "add", name, IMAGES / f"{name.replace(':', '-')}.img")
+
+    def add_tenant(self, name, image="probe:1.0.0", *more, host=None, key="ec"):
+        host = host or f"{name}.localhost"
+        chain, private = self.certs.make(host, key=key)
+        self.cli("tenant", "add", name, "--image", image, "--host", host, "--cert", chain,
+                 "--key", private, *more)
+
+    def instances(self, tenant=None):
+        return [i for i in self.json("instance", "list") if tenant in (None, i["tenant"])]
+
+    def running(self, tenant):
+        """The tenant's instances that are there at all."""
+        return [i for i in self.instances(tenant) if i["state"] not in ("absent", "failed")]
+
+    def until_asleep(self, tenant, deadline=DEADLINE):
+        until(lambda: not self.running(tenant), f"{tenant} is reaped", deadline)
+
+    def events(self, tenant=None):
+        return [e for e in self.json("events") if tenant in (None, e.get("tenant"))]
+
+    # -- a client
+
+    def curl(self, host, path="/", *more, check=True, deadline=60, text=True):
+        host = host if "." in host else f"{host}.localhost"
+        args = ["curl", "-sS", "--fail-with-body", "--max-time", deadline, "--cacert", self.certs.ca,
+                "--resolve", f"{host}:{self.port}:127.0.0.1", *more,
+                f"https://{host}:{self.port}{path}"]
+        done = subprocess.run(list(map(str, args)), capture_output=True, timeout=deadline + 10)
+        if check and done.returncode != 0:
+            raise AssertionError(f"{' '.join(map(str, args))}: exit {done.returncode}: "
+                                 f"{done.stderr.decode()} {done.stdout[-300:]!r}\n{self.logs()}")
+        return done.stdout.decode() if text and check else (done if not check else done.stdout)
+
+    def connect(self, host, version=None, deadline=30, verify=True, alpn=None, session=None,
+                context=None):
+        """A TLS connection, handshake done."""
+        host = host if "." in host else f"{host}.localhost"
+        context = context or self.context(version, verify, alpn)
+        raw = socket.create_connection(("127.0.0.1", self.port), deadline)
+        try:
+            return context.wrap_socket(raw, server_hostname=host, session=session)
+        except BaseException:
+            raw.close()
+            raise
+
+    def context(self, version=None, verify=True, alpn=None):
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.load_verify_locations(self.certs.ca)
+        if not verify:
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        if version:
+            context.minimum_version = context.maximum_version = version
+        if alpn:
+            context.set_alpn_protocols(alpn)
+        return context
+
+
+def pattern(start, length):
+    """Bytes [start, start + length) of probe's /bytes: byte i is (i * 31 + 7) mod 251."""
+    period = bytes((i * 31 + 7) % 251 for i in range(251))
+    first = start % 251
+    return (period * (length // 251 + 2))[first:first + length]
+
+
+def get(sock, host, path, close=False):
+    """(status, body) of a GET on an open connection; the answer must have a length."""
+    ask = f"GET {path} HTTP/1.1\r\nHost: {host}\r\n" + ("Connection: close\r\n" if close else "") + "\r\n"
+    sock.sendall(ask.encode())
+    return answer(sock)
+
+
+def answer(sock):
+    head = b""
+    while b"\r\n\r\n" not in head:
+        more = sock.recv(65536)
+        if not more:
+            raise AssertionError(f"connection ended within the head: {head!r}")
+        head += more
+    head, body = head.split(b"\r\n\r\n", 1)
+    status = int(head.split()[1])
+    length = re.search(rb"(?i)^content-length: *(\d+)", head, re.M)
+    assert length, head
+    while len(body) < int(length.group(1)):
+        more = sock.recv(65536)
+        if not more:
+            raise AssertionError(f"connection ended within the body ({len(body)} of {length.group(1)})")
+        body += more
+    return status, body
+
+
+def in_threads(count, work):
+    """work(i) for i below count, all at once; the first exception is raised."""
+    results, errors = [None] * count, []
+
+    def run(i):
+        try:
+            results[i] = work(i)
+        except BaseException as e:  # noqa: BLE001 - told to the caller below
+            errors.append(e)
+
+    threads = [threading.Thread(target=run, args=(i,)) for i in range(count)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    if errors:
+        raise errors[0]
+    return results

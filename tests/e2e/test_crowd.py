@@ -1,0 +1,60 @@
+"""Two hundred tenants, each fetched asleep, reaped, fetched again; nothing is left behind."""
+
+import os
+
+from house import in_threads, until
+
+TENANTS = 200
+AT_ONCE = 8
+
+
+def descriptors(pid):
+    return len(os.listdir(f"/proc/{pid}/fd"))
+
+
+def descendants(pid):
+    found = []
+    for child in open(f"/proc/{pid}/task/{pid}/children").read().split():
+        found += [int(child), *descendants(int(child))]
+    return found
+
+
+def leftovers(house):
+    """What must be as before once all is asleep."""
+    workers = descendants(house.front.pid)
+    return {
+        "processes of roomkeyd": len(descendants(house.orchestrator.pid)),
+        "descriptors of roomkeyd": descriptors(house.orchestrator.pid),
+        "descriptors of the workers": sum(descriptors(p) for p in workers),
+        "memory files": sum(1 for p in [house.orchestrator.pid, *workers] for line in open(f"/proc/{p}/maps") if "memfd" in line),
+        "instances": len(house.running(None)),
+    }
+
+
+def test_two_hundred_tenants_sleep_wake_and_leave_nothing_behind(make_house):
+    house = make_house(workers=2)
+    house.add_images("probe:1.0.0")
+    names = [f"t{i:03}" for i in range(TENANTS)]
+    hosts = [f"{n}.localhost" for n in names]
+    chain, key = house.certs.make(*hosts)
+    for name, host in zip(names, hosts):
+        house.cli("tenant", "add", name, "--image", "probe:1.0.0", "--host", host, "--cert", chain, "--key", key, "--idle", "1s")
+
+    def fetch_all():
+        def some(k):
+            for name in names[k::AT_ONCE]:
+                assert house.curl(name, "/version") == "1.0.0\n"
+        in_threads(AT_ONCE, some)
+
+    def all_asleep():
+        until(lambda: not house.running(None), "all tenants are reaped", 120)
+
+    assert house.curl(names[0], "/version") == "1.0.0\n"
+    all_asleep()
+    before = leftovers(house)
+    for _ in range(2):
+        fetch_all()
+        all_asleep()
+    until(lambda: leftovers(house) == before, f"nothing is left behind: {before} expected", 20)
+    assert not house.json("instance", "list")
+    assert "failed" not in {e["kind"] for e in house.events()}

@@ -1,0 +1,187 @@
+"""Sleep, wake, idle, crash: what happens to a tenant's machine, and that nobody is cut off by it."""
+
+import json
+import os
+import signal
+import threading
+
+import pytest
+
+from house import get, in_threads, pattern, until
+
+
+@pytest.fixture(scope="module", autouse=True)
+def short_idle(house):
+    for name in ("napper", "worker", "crasher", "held"):
+        house.add_tenant(name, "probe:1.0.0", "--idle", "1s")
+
+
+def test_an_idle_tenant_is_reaped_and_wakes_again(house):
+    house.curl("napper", "/version")
+    first = house.running("napper")[0]["generation"]
+    house.until_asleep("napper")
+    assert house.curl("napper", "/version") == "1.0.0\n"
+    assert house.running("napper")[0]["generation"] > first
+
+
+def test_the_tenant_is_told_that_it_was_woken(house):
+    house.cli("instance", "stop", "napper")
+    asleep = json.loads(house.curl("napper", "/handover"))
+    awake = json.loads(house.curl("napper", "/handover"))
+    assert asleep["woken"] is True and awake["woken"] is False
+    assert asleep["times"]["boot_done_us"] > 0 and awake["times"]["boot_done_us"] == 0
+
+
+def test_an_idle_keep_alive_connection_ends_with_close_notify(house):
+    with house.connect("napper") as sock:
+        get(sock, "napper.localhost", "/version")
+        sock.settimeout(30)
+        assert sock.recv(1) == b""
+    house.until_asleep("napper")
+
+
+def test_a_request_in_flight_holds_the_tenant(house):
+    with house.connect("worker") as sock:
+        status, _ = get(sock, "worker.localhost", "/sleep/3000")
+        assert status == 200
+
+
+def test_a_busy_lease_holds_an_idle_tenant(house):
+    house.curl("held", "/busy/4000")
+    generation = house.running("held")[0]["generation"]
+    house.until_asleep("napper")
+    # The lease outlives the one-second idle time; a request within it meets the same instance.
+    with house.connect("worker") as sock:
+        get(sock, "worker.localhost", "/sleep/2500")
+    assert house.running("held") and house.running("held")[0]["generation"] == generation
+    house.until_asleep("held")
+
+
+def test_a_crashed_tenant_is_woken_by_its_next_request(house):
+    house.curl("crasher", "/version")
+    generation = house.running("crasher")[0]["generation"]
+    house.curl("crasher", "/crash", check=False)
+    assert house.curl("crasher", "/version") == "1.0.0\n"
+    assert house.running("crasher")[0]["generation"] > generation
+    assert any("crash" in e["kind"] or "crash" in e["text"] for e in house.events("crasher"))
+
+
+def test_a_crash_is_not_noticed_by_another_tenant(house):
+    with house.connect("acme") as sock:
+        total = 100 << 20
+        sock.sendall(f"GET /bytes/{total} HTTP/1.1\r\nHost: acme.localhost\r\nConnection: close\r\n\r\n".encode())
+        head, seen = b"", 0
+        crashed = False
+        while chunk := sock.recv(1 << 18):
+            if not seen:
+                head += chunk
+                if b"\r\n\r\n" not in head:
+                    continue
+                chunk = head.split(b"\r\n\r\n", 1)[1]
+            assert chunk == pattern(seen, len(chunk))
+            seen += len(chunk)
+            if not crashed and seen > total // 4:
+                crashed = True
+                house.curl("crasher", "/crash", check=False)
+                assert house.curl("crasher", "/version") == "1.0.0\n"
+        assert seen == total and crashed
+
+
+def test_an_open_connection_of_a_crashed_tenant_ends(house):
+    with house.connect("crasher") as sock:
+        get(sock, "crasher.localhost", "/version")
+        house.curl("crasher", "/crash", check=False)
+        sock.settimeout(20)
+        with pytest.raises(OSError):
+            assert sock.recv(1) == b""
+            raise ConnectionResetError
+
+
+def test_many_connections_share_one_wake(house):
+    house.cli("instance", "stop", "napper")
+    before = json.loads(house.curl("acme", "/handover"))  # another tenant stays awake meanwhile
+    assert before["sni"] == "acme.localhost"
+
+    def one(_):
+        with house.connect("napper") as sock:
+            return json.loads(get(sock, "napper.localhost", "/handover")[1])["woken"]
+
+    in_threads(40, one)
+    assert len(house.running("napper")) == 1
+
+
+def test_wakes_and_reaps_race_without_a_refusal(house):
+    """Requests come just when the tenant is being stopped, again and again."""
+    stop = threading.Event()
+
+    def stopper():
+        while not stop.is_set():
+            house.cli("instance", "stop", "worker", check=False)
+
+    thread = threading.Thread(target=stopper)
+    thread.start()
+    try:
+        for _ in range(40):
+            assert house.curl("worker", "/version") == "1.0.0\n"
+    finally:
+        stop.set()
+        thread.join()
+
+
+def test_serving_goes_on_without_the_orchestrator(make_house):
+    house = make_house()
+    house.add_images("probe:1.0.0")
+    house.add_tenant("acme")
+    with house.connect("acme") as sock:
+        get(sock, "acme.localhost", "/version")
+        house.orchestrator.stop(signal.SIGKILL)
+        assert get(sock, "acme.localhost", "/bytes/100000") == (200, pattern(0, 100000))
+        assert house.curl("acme", "/version") == "1.0.0\n"
+        pid_before = instance_pids(house)
+        house.start_orchestrator()
+        until(lambda: house.running("acme"), "the instance is adopted")
+        assert get(sock, "acme.localhost", "/version") == (200, b"1.0.0\n")
+        assert instance_pids(house) == pid_before
+    assert house.curl("acme", "/version") == "1.0.0\n"
+    house.add_tenant("later")
+    assert house.curl("later", "/version") == "1.0.0\n"
+
+
+def test_a_killed_worker_is_replaced_and_the_tenants_serve_on(make_house):
+    house = make_house(workers=1)
+    house.add_images("probe:1.0.0")
+    house.add_tenant("acme")
+    house.curl("acme", "/version")
+    worker = children(house.front.pid)[0]
+    os.kill(worker, signal.SIGKILL)
+    until(lambda: [p for p in children(house.front.pid) if p != worker], "a new worker")
+    assert house.curl("acme", "/version") == "1.0.0\n"
+    assert len(house.running("acme")) == 1
+
+
+def test_a_clean_stop_leaves_nothing(make_house):
+    house = make_house(workers=2)
+    house.add_images("probe:1.0.0")
+    house.add_tenant("acme")
+    house.curl("acme", "/version")
+    pids = instance_pids(house)
+    assert pids
+    assert house.stop() == {"front": 0, "orchestrator": 0}
+    assert not [p for p in pids if os.path.exists(f"/proc/{p}")]
+
+
+def children(pid):
+    with open(f"/proc/{pid}/task/{pid}/children") as f:
+        return [int(p) for p in f.read().split()]
+
+
+def instance_pids(house):
+    """Processes that execute an image of this house's store."""
+    pids = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            if os.readlink(f"/proc/{pid}/exe").startswith(str(house.state)):
+                pids.append(int(pid))
+        except OSError:
+            pass
+    return sorted(pids)
