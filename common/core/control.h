@@ -14,52 +14,52 @@
 
 #include "common/core/rc.h"
 
-#define CONTROL_VERSION 1
-#define CONTROL_SIZE_MAX 4096u /* bytes of a message */
-#define CONTROL_CERTS_MAX 4    /* certificates of one hostname: EC, RSA, … */
-#define CONTROL_FDS_MAX (2 * CONTROL_CERTS_MAX)
-#define CONTROL_TEXT_MAX 512
+#define CONTROL_VERSION   1
+#define CONTROL_SIZE_MAX  4096u /* bytes of a message */
+#define CONTROL_CERTS_MAX 4     /* certificates of one hostname: EC, RSA, … */
+#define CONTROL_FDS_MAX   (2 * CONTROL_CERTS_MAX)
+#define CONTROL_TEXT_MAX  512
 
 /* w>o: worker to orchestrator; o>w: orchestrator to worker. */
 enum control_type {
-    CONTROL_HELLO = 1,      /* w>o first */
-    CONTROL_WELCOME = 2,    /* o>w answers HELLO */
-    CONTROL_HOLDING = 3,    /* w>o after WELCOME: a channel it still uses */
-    CONTROL_SYNCED = 4,     /* w>o after the last HOLDING */
-    CONTROL_WAKE = 5,       /* w>o a connection for `hostname` has come */
-    CONTROL_ROUTE = 6,      /* o>w whose it is; fds: chain, key for each certificate */
-    CONTROL_READY = 7,      /* o>w its channel; fds: memory, instance's doorbell, ours */
-    CONTROL_REFUSED = 8,    /* o>w no route or no instance: why (ends the request);
-                               request 0: the peer itself is refused */
-    CONTROL_ACTIVITY = 9,   /* w>o connections and bytes of an instance changed */
-    CONTROL_RELEASE = 10,   /* o>w stop using this instance */
-    CONTROL_RELEASED = 11,  /* w>o done: no connection left, channel unmapped */
-    CONTROL_BUSY = 12,      /* w>o no: a connection won the race (not when forced) */
-    CONTROL_GONE = 13,      /* o>w the instance died: reset its connections */
-    CONTROL_INVALIDATE = 14,/* o>w forget the routes of this tenant (0: of all) */
-    CONTROL_COMPLAINT = 15, /* w>o this instance broke the protocol: stop it */
-    CONTROL_STATS = 16,     /* w>o counters, at most once a second */
+    CONTROL_HELLO = 1,       /* w>o first */
+    CONTROL_WELCOME = 2,     /* o>w answers HELLO */
+    CONTROL_HOLDING = 3,     /* w>o after WELCOME: a channel it still uses */
+    CONTROL_SYNCED = 4,      /* w>o after the last HOLDING */
+    CONTROL_WAKE = 5,        /* w>o a connection for `hostname` has come */
+    CONTROL_ROUTE = 6,       /* o>w whose it is; fds: chain, key for each certificate */
+    CONTROL_READY = 7,       /* o>w its channel; fds: memory, instance's doorbell, ours */
+    CONTROL_REFUSED = 8,     /* o>w no route or no instance: why (ends the request);
+                                request 0: the peer itself is refused */
+    CONTROL_ACTIVITY = 9,    /* w>o connections and bytes of an instance changed */
+    CONTROL_RELEASE = 10,    /* o>w stop using this instance */
+    CONTROL_RELEASED = 11,   /* w>o done: no connection left, channel unmapped */
+    CONTROL_BUSY = 12,       /* w>o no: a connection won the race (not when forced) */
+    CONTROL_GONE = 13,       /* o>w the instance died: reset its connections */
+    CONTROL_INVALIDATE = 14, /* o>w forget the routes of this tenant (0: of all) */
+    CONTROL_COMPLAINT = 15,  /* w>o this instance broke the protocol: stop it */
+    CONTROL_STATS = 16,      /* w>o counters, at most once a second */
 };
 
 /* Counters of a worker, in this order on the wire; all only grow but the first
  * three.  The names are those of /metrics: roomkey_front_<name>. */
-#define CONTROL_COUNTERS(X)                                                                        \
-    X(connections)          /* gauge: open */                                                      \
-    X(handshakes)           /* gauge: in progress */                                               \
-    X(routes)               /* gauge: cached */                                                    \
-    X(accepted_total)                                                                              \
-    X(handovers_total)                                                                             \
-    X(resumed_total)                                                                               \
-    X(refused_limit_total)  /* connection or handshake limit */                                    \
-    X(refused_rate_total)   /* per-source rate */                                                  \
-    X(refused_name_total)   /* no or unknown server name */                                        \
-    X(hello_malformed_total)                                                                       \
-    X(hello_timeout_total)                                                                         \
-    X(handshake_failed_total)                                                                      \
-    X(handshake_timeout_total)                                                                     \
-    X(wake_failed_total)    /* answered 503 */                                                     \
-    X(bytes_in_total)       /* from clients */                                                     \
-    X(bytes_out_total)      /* to clients */
+#define CONTROL_COUNTERS(X)                                    \
+    X(connections) /* gauge: open */                           \
+    X(handshakes)  /* gauge: in progress */                    \
+    X(routes)      /* gauge: cached */                         \
+    X(accepted_total)                                          \
+    X(handovers_total)                                         \
+    X(resumed_total)                                           \
+    X(refused_limit_total) /* connection or handshake limit */ \
+    X(refused_rate_total)  /* per-source rate */               \
+    X(refused_name_total)  /* no or unknown server name */     \
+    X(hello_malformed_total)                                   \
+    X(hello_timeout_total)                                     \
+    X(handshake_failed_total)                                  \
+    X(handshake_timeout_total)                                 \
+    X(wake_failed_total) /* answered 503 */                    \
+    X(bytes_in_total)    /* from clients */                    \
+    X(bytes_out_total)   /* to clients */
 
 enum control_counter {
 #define X(name) CONTROL_COUNTER_##name,
@@ -94,29 +94,29 @@ struct control_wake {
 struct control_route {
     uint64_t request;
     uint64_t tenant;
-    uint64_t revision;         /* changes with anything in here; same as asked with:
-                                  certs is 0 and the cached certificates hold */
-    uint32_t wake_timeout_ms;  /* from the WAKE on; then the 503 page */
-    uint32_t max_connections;  /* of this tenant in this worker; 0: no limit */
-    uint8_t certs;             /* that many pairs of descriptors come along */
-    char name[64];             /* of the tenant */
-    char alpn[64];             /* of its image, comma-separated, best first */
+    uint64_t revision;        /* changes with anything in here; same as asked with:
+                                 certs is 0 and the cached certificates hold */
+    uint32_t wake_timeout_ms; /* from the WAKE on; then the 503 page */
+    uint32_t max_connections; /* of this tenant in this worker; 0: no limit */
+    uint8_t certs;            /* that many pairs of descriptors come along */
+    char name[64];            /* of the tenant */
+    char alpn[64];            /* of its image, comma-separated, best first */
 };
 
 struct control_ready {
     uint64_t request;
     uint64_t tenant;
     struct control_instance id;
-    uint16_t channel;     /* which one of the instance is this worker's */
-    uint8_t woken;        /* 1: this request's wake started the instance */
-    uint32_t asked_us;    /* boot asked for, ready: µs after the WAKE came in; */
-    uint32_t ready_us;    /* 0 both when it was awake */
+    uint16_t channel;  /* which one of the instance is this worker's */
+    uint8_t woken;     /* 1: this request's wake started the instance */
+    uint32_t asked_us; /* boot asked for, ready: µs after the WAKE came in; */
+    uint32_t ready_us; /* 0 both when it was awake */
 };
 
 struct control_refused {
     uint64_t request;
-    uint16_t why;  /* enum rc: NOT_FOUND unknown hostname, DENIED suspended,
-                      FAILED no instance can be had, TIMEDOUT, VERSION, INVAL */
+    uint16_t why; /* enum rc: NOT_FOUND unknown hostname, DENIED suspended,
+                     FAILED no instance can be had, TIMEDOUT, VERSION, INVAL */
     char text[CONTROL_TEXT_MAX];
 };
 

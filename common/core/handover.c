@@ -3,7 +3,7 @@
 #include "common/core/secret.h"
 #include "common/core/wire.h"
 
-#define GCM_FIXED_IV 4
+#define GCM_FIXED_IV    4
 #define CHACHA_FIXED_IV 12
 
 static const struct tls_suite suites[] = {

@@ -13,13 +13,13 @@
 
 #include "common/core/rc.h"
 
-#define HANDOVER_VERSION 1
-#define HANDOVER_MAGIC 0x56484b52u /* "RKHV" on the wire */
-#define HANDOVER_SIZE_MAX 2048u    /* bytes of an encoded handover */
+#define HANDOVER_VERSION  1
+#define HANDOVER_MAGIC    0x56484b52u /* "RKHV" on the wire */
+#define HANDOVER_SIZE_MAX 2048u       /* bytes of an encoded handover */
 
 #define HANDOVER_SECRET_MAX 48 /* SHA-384 */
-#define HANDOVER_KEY_MAX 32    /* AES-256, ChaCha20 */
-#define HANDOVER_IV_SIZE 12
+#define HANDOVER_KEY_MAX    32 /* AES-256, ChaCha20 */
+#define HANDOVER_IV_SIZE    12
 
 /* TLS versions and cipher suites go by their numbers in the TLS registry. */
 enum { TLS_1_2 = 0x0303, TLS_1_3 = 0x0304 };
@@ -43,19 +43,19 @@ struct handover_side {
 /* When things happened, in µs after the first byte of the ClientHello was there;
  * 0 where it did not happen (boot_* when the tenant was awake). */
 struct handover_times {
-    int64_t hello_unix_ms; /* the ClientHello, ms since 1970 UTC */
-    uint32_t route_us;     /* the orchestrator said whose it is */
-    uint32_t boot_asked_us;/* a start was asked for */
-    uint32_t boot_done_us; /* the instance was ready */
-    uint32_t handshake_us; /* the handshake was over */
-    uint32_t handover_us;  /* this handover was written */
+    int64_t hello_unix_ms;  /* the ClientHello, ms since 1970 UTC */
+    uint32_t route_us;      /* the orchestrator said whose it is */
+    uint32_t boot_asked_us; /* a start was asked for */
+    uint32_t boot_done_us;  /* the instance was ready */
+    uint32_t handshake_us;  /* the handshake was over */
+    uint32_t handover_us;   /* this handover was written */
 };
 
 struct handover {
     uint16_t tls_version;
     uint16_t suite;
-    bool resumed; /* by a ticket */
-    bool woken;   /* this connection's wake started the instance */
+    bool resumed;             /* by a ticket */
+    bool woken;               /* this connection's wake started the instance */
     struct handover_side in;  /* client to tenant */
     struct handover_side out; /* tenant to client */
     char sni[256];
@@ -78,7 +78,8 @@ struct tls_suite {
 const struct tls_suite *tls_suite_find(uint16_t id);
 
 /* RC_TOO_LARGE when it does not fit; at most HANDOVER_SIZE_MAX bytes. */
-RC_MUST_CHECK enum rc handover_encode(const struct handover *h, void *buf, size_t size, size_t *len);
+RC_MUST_CHECK enum rc handover_encode(const struct handover *h, void *buf, size_t size,
+                                      size_t *len);
 
 /* Decodes one whole handover; *out is written only on RC_OK, and holds secrets
  * then: handover_wipe() it.  RC_VERSION when it is of another version;

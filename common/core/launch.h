@@ -15,28 +15,28 @@
 #ifndef COMMON_LAUNCH_H
 #define COMMON_LAUNCH_H
 
-#define LAUNCH_FD_DOORBELL 3
-#define LAUNCH_FD_CONTROL_MEMORY 4
-#define LAUNCH_FD_CONTROL_DOORBELL 5
-#define LAUNCH_FD_CHANNEL_MEMORY(i) (6 + 2 * (int)(i))
+#define LAUNCH_FD_DOORBELL            3
+#define LAUNCH_FD_CONTROL_MEMORY      4
+#define LAUNCH_FD_CONTROL_DOORBELL    5
+#define LAUNCH_FD_CHANNEL_MEMORY(i)   (6 + 2 * (int)(i))
 #define LAUNCH_FD_CHANNEL_DOORBELL(i) (7 + 2 * (int)(i))
-#define LAUNCH_CHANNELS_MAX 64
+#define LAUNCH_CHANNELS_MAX           64
 
-#define LAUNCH_ARG_TENANT "roomkey.tenant="
+#define LAUNCH_ARG_TENANT     "roomkey.tenant="
 #define LAUNCH_ARG_GENERATION "roomkey.generation="
-#define LAUNCH_ARG_CHANNELS "roomkey.channels="
-#define LAUNCH_ARG_MEMORY "roomkey.memory="
+#define LAUNCH_ARG_CHANNELS   "roomkey.channels="
+#define LAUNCH_ARG_MEMORY     "roomkey.memory="
 
 /* Exit statuses of an instance. */
-#define LAUNCH_EXIT_OK 0      /* stopped as asked */
+#define LAUNCH_EXIT_OK    0   /* stopped as asked */
 #define LAUNCH_EXIT_USAGE 64  /* not launched by a backend */
 #define LAUNCH_EXIT_START 65  /* on_start failed; FAILED was sent */
-#define LAUNCH_EXIT_PEER 66   /* the control channel made no sense */
+#define LAUNCH_EXIT_PEER  66  /* the control channel made no sense */
 #define LAUNCH_EXIT_PANIC 134 /* a CHECK or a fault */
 
 /* Default ring orders: bytes are 2^order. */
 #define LAUNCH_CONTROL_ORDER 13 /* each way */
-#define LAUNCH_LEFT_ORDER 17    /* worker to tenant */
-#define LAUNCH_RIGHT_ORDER 18   /* tenant to worker */
+#define LAUNCH_LEFT_ORDER    17 /* worker to tenant */
+#define LAUNCH_RIGHT_ORDER   18 /* tenant to worker */
 
 #endif

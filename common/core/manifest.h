@@ -11,10 +11,10 @@
 
 #define MANIFEST_NOTE_NAME "Roomkey"
 #define MANIFEST_NOTE_TYPE 1
-#define MANIFEST_VERSION 1
-#define MANIFEST_ABI 1 /* of the runtime: launch, ring, mux and handover together */
+#define MANIFEST_VERSION   1
+#define MANIFEST_ABI       1 /* of the runtime: launch, ring, mux and handover together */
 
-#define XEN_NOTE_NAME "Xen"
+#define XEN_NOTE_NAME         "Xen"
 #define XEN_NOTE_PHYS32_ENTRY 18
 
 struct manifest {
@@ -27,7 +27,8 @@ struct manifest {
 
 /* Decodes the note's descriptor.  RC_VERSION when it is of another version. */
 RC_MUST_CHECK enum rc manifest_decode(const void *desc, size_t len, struct manifest *out);
-RC_MUST_CHECK enum rc manifest_encode(const struct manifest *m, void *buf, size_t size, size_t *len);
+RC_MUST_CHECK enum rc manifest_encode(const struct manifest *m, void *buf, size_t size,
+                                      size_t *len);
 
 /* Whether the text may be an image's name, and a version. */
 bool manifest_name_valid(const char *s);

@@ -14,22 +14,22 @@
 #include "common/core/rc.h"
 #include "common/core/ring.h"
 
-#define MUX_VERSION 1
-#define MUX_HEAD_SIZE 16u
-#define MUX_PAYLOAD_MAX 32768u
+#define MUX_VERSION        1
+#define MUX_HEAD_SIZE      16u
+#define MUX_PAYLOAD_MAX    32768u
 #define MUX_CREDIT_INITIAL 65536u /* bytes of DATA a connection may have in flight */
-#define MUX_TEXT_MAX 1024u        /* bytes of a FAILED or LOG text */
+#define MUX_TEXT_MAX       1024u  /* bytes of a FAILED or LOG text */
 
 enum mux_type {
     /* A worker's channel.  w>t: worker to tenant; t>w: tenant to worker. */
-    MUX_HELLO = 1, /* both  first frame: struct mux_hello; conn 0 */
-    MUX_OPEN = 2,  /* w>t   a new connection: one whole handover (handover.h) */
-    MUX_DATA = 3,  /* both  TLS records as a byte stream, cut anywhere */
-    MUX_CREDIT = 4,/* both  u32: so many more bytes of DATA may come */
-    MUX_CLOSE = 5, /* both  end of this direction (FIN); no DATA follows */
-    MUX_RESET = 6, /* both  the connection is over at once; its id is dead */
-    MUX_DRAIN = 7, /* w>t   end idle connections with close_notify, let the active
-                      finish their request; a later OPEN takes it back; conn 0 */
+    MUX_HELLO = 1,  /* both  first frame: struct mux_hello; conn 0 */
+    MUX_OPEN = 2,   /* w>t   a new connection: one whole handover (handover.h) */
+    MUX_DATA = 3,   /* both  TLS records as a byte stream, cut anywhere */
+    MUX_CREDIT = 4, /* both  u32: so many more bytes of DATA may come */
+    MUX_CLOSE = 5,  /* both  end of this direction (FIN); no DATA follows */
+    MUX_RESET = 6,  /* both  the connection is over at once; its id is dead */
+    MUX_DRAIN = 7,  /* w>t   end idle connections with close_notify, let the active
+                       finish their request; a later OPEN takes it back; conn 0 */
 
     /* The control channel.  o>t: orchestrator to tenant; t>o the other way. */
     MUX_READY = 16,  /* t>o  on_start returned: struct mux_ready */
@@ -46,9 +46,9 @@ enum mux_type {
 enum mux_log { MUX_LOG_ERROR = 3, MUX_LOG_WARNING = 4, MUX_LOG_INFO = 6, MUX_LOG_DEBUG = 7 };
 
 struct mux_head {
-    uint32_t len; /* payload bytes */
-    uint8_t type; /* enum mux_type, or one that a newer peer knows */
-    uint64_t conn;/* chosen by the worker, never used twice on a channel; 0: none */
+    uint32_t len;  /* payload bytes */
+    uint8_t type;  /* enum mux_type, or one that a newer peer knows */
+    uint64_t conn; /* chosen by the worker, never used twice on a channel; 0: none */
 };
 
 /* Connection ids: the low 32 bits are the worker's table index (any value), the
@@ -97,9 +97,11 @@ struct mux_health {
 };
 
 /* Payload codecs; decoding refuses trailing bytes and unterminated text. */
-RC_MUST_CHECK enum rc mux_hello_encode(const struct mux_hello *m, void *buf, size_t size, size_t *n);
+RC_MUST_CHECK enum rc mux_hello_encode(const struct mux_hello *m, void *buf, size_t size,
+                                       size_t *n);
 RC_MUST_CHECK enum rc mux_hello_decode(const void *buf, size_t len, struct mux_hello *m);
-RC_MUST_CHECK enum rc mux_ready_encode(const struct mux_ready *m, void *buf, size_t size, size_t *n);
+RC_MUST_CHECK enum rc mux_ready_encode(const struct mux_ready *m, void *buf, size_t size,
+                                       size_t *n);
 RC_MUST_CHECK enum rc mux_ready_decode(const void *buf, size_t len, struct mux_ready *m);
 RC_MUST_CHECK enum rc mux_health_encode(const struct mux_health *m, void *buf, size_t size,
                                         size_t *n);

@@ -1,9 +1,8 @@
 #include "common/core/rc.h"
 
-static const char *const texts[RC_NR] = {
-    [RC_OK] = "ok",
+static const char *const texts[RC_NR] = {[RC_OK] = "ok",
 #define X(id, s) [id] = (s),
-    RC_MAP(X)
+                                         RC_MAP(X)
 #undef X
 };
 

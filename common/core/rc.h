@@ -5,25 +5,25 @@
 #ifndef COMMON_RC_H
 #define COMMON_RC_H
 
-#define RC_MAP(X)                                                                                  \
-    X(RC_NOMEM, "out of memory")                                                                   \
-    X(RC_INVAL, "invalid argument")                                                                \
-    X(RC_MALFORMED, "peer sent malformed data")                                                    \
-    X(RC_VERSION, "peer speaks another version")                                                   \
-    X(RC_TOO_LARGE, "too large")                                                                   \
-    X(RC_FULL, "no room")                                                                          \
-    X(RC_AGAIN, "not yet")                                                                         \
-    X(RC_CLOSED, "peer is gone")                                                                   \
-    X(RC_CANCELED, "operation canceled")                                                           \
-    X(RC_TIMEDOUT, "deadline passed")                                                              \
-    X(RC_NOT_FOUND, "not found")                                                                   \
-    X(RC_EXISTS, "already exists")                                                                 \
-    X(RC_BUSY, "in use")                                                                           \
-    X(RC_DENIED, "not permitted")                                                                  \
-    X(RC_UNSUPPORTED, "not supported")                                                             \
-    X(RC_FAILED, "failed")                                                                         \
-    X(RC_CRYPTO, "cryptographic check failed")                                                     \
-    X(RC_DB, "database error")                                                                     \
+#define RC_MAP(X)                                \
+    X(RC_NOMEM, "out of memory")                 \
+    X(RC_INVAL, "invalid argument")              \
+    X(RC_MALFORMED, "peer sent malformed data")  \
+    X(RC_VERSION, "peer speaks another version") \
+    X(RC_TOO_LARGE, "too large")                 \
+    X(RC_FULL, "no room")                        \
+    X(RC_AGAIN, "not yet")                       \
+    X(RC_CLOSED, "peer is gone")                 \
+    X(RC_CANCELED, "operation canceled")         \
+    X(RC_TIMEDOUT, "deadline passed")            \
+    X(RC_NOT_FOUND, "not found")                 \
+    X(RC_EXISTS, "already exists")               \
+    X(RC_BUSY, "in use")                         \
+    X(RC_DENIED, "not permitted")                \
+    X(RC_UNSUPPORTED, "not supported")           \
+    X(RC_FAILED, "failed")                       \
+    X(RC_CRYPTO, "cryptographic check failed")   \
+    X(RC_DB, "database error")                   \
     X(RC_IO, "I/O error")
 
 enum rc {

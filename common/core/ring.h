@@ -35,22 +35,22 @@ struct ring_indices {
 
 /* Bits of cli_notify and srv_notify (VCHAN_NOTIFY_*). */
 #define RING_NOTIFY_WRITE 1u
-#define RING_NOTIFY_READ 2u
+#define RING_NOTIFY_READ  2u
 
 /* Values of cli_live and srv_live. */
 enum ring_live { RING_GONE = 0, RING_CONNECTED = 1, RING_WAITING = 2 };
 
 /* xen/include/public/io/libxenvchan.h, struct vchan_interface. */
 struct ring_page {
-    struct ring_indices left;    /* client writes, server reads */
-    struct ring_indices right;   /* server writes, client reads */
-    uint16_t left_order;         /* constant once the page is shared */
-    uint16_t right_order;        /* likewise */
-    _Atomic uint8_t cli_live;    /* client; the server may reset 0 to RING_WAITING */
-    _Atomic uint8_t srv_live;    /* server */
-    _Atomic uint8_t cli_notify;  /* server sets, client clears: "ring me" */
-    _Atomic uint8_t srv_notify;  /* client sets, server clears: "ring me" */
-    uint32_t grants[];           /* xen only: left pages, then right pages */
+    struct ring_indices left;   /* client writes, server reads */
+    struct ring_indices right;  /* server writes, client reads */
+    uint16_t left_order;        /* constant once the page is shared */
+    uint16_t right_order;       /* likewise */
+    _Atomic uint8_t cli_live;   /* client; the server may reset 0 to RING_WAITING */
+    _Atomic uint8_t srv_live;   /* server */
+    _Atomic uint8_t cli_notify; /* server sets, client clears: "ring me" */
+    _Atomic uint8_t srv_notify; /* client sets, server clears: "ring me" */
+    uint32_t grants[];          /* xen only: left pages, then right pages */
 };
 
 _Static_assert(offsetof(struct ring_page, left) == 0, "vchan layout");

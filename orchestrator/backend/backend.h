@@ -22,7 +22,7 @@
 struct backend;
 struct backend_instance;
 
-#define BACKEND_TEXT_MAX 256
+#define BACKEND_TEXT_MAX   256
 #define BACKEND_HANDLE_MAX 128
 
 /* What is to be started. */
@@ -37,8 +37,8 @@ struct backend_spec {
 
 /* Why an instance is gone. */
 struct backend_exit {
-    bool started;  /* on_started was called */
-    bool clean;    /* it left by itself with status 0 */
+    bool started;                /* on_started was called */
+    bool clean;                  /* it left by itself with status 0 */
     char text[BACKEND_TEXT_MAX]; /* for people: "exit status 65", "killed by SIGSEGV", … */
 };
 
@@ -81,12 +81,10 @@ struct backend_ops {
     void (*close)(struct backend *b);
 
     enum rc (*start)(struct backend *b, const struct backend_spec *spec,
-                     const struct backend_events *events, void *arg,
-                     struct backend_instance **out);
+                     const struct backend_events *events, void *arg, struct backend_instance **out);
     /* Takes over a living instance; RC_NOT_FOUND when it is no longer the same. */
     enum rc (*adopt)(struct backend *b, const struct backend_handle *handle, unsigned channels,
-                     const struct backend_events *events, void *arg,
-                     struct backend_instance **out);
+                     const struct backend_events *events, void *arg, struct backend_instance **out);
     /* Ends it at once; on_exit follows. */
     void (*kill)(struct backend_instance *i);
     /* Lets go; kills nothing.  After on_exit, or at the daemon's own end (the
