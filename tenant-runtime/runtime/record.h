@@ -28,6 +28,11 @@
 #include "common/core/handover.h"
 #include "tenant-runtime/runtime/record_key.h"
 
+/* Numbers of RFC 8446 (B.1, B.2, B.3): content types, alert levels, handshake messages. */
+enum { TLS_ALERT = 21, TLS_HANDSHAKE = 22, TLS_DATA = 23 };
+enum { TLS_WARNING = 1, TLS_FATAL = 2 };
+enum { TLS_CLIENT_HELLO = 1, TLS_KEY_UPDATE = 24 };
+
 #define RECORD_PLAIN_MAX 16384u
 
 /* The longest record there can be, in and out: an input buffer of this size never

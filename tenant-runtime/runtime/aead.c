@@ -1,0 +1,67 @@
+#include "tenant-runtime/runtime/aead.h"
+
+#include "common/core/secret.h"
+
+static enum rc translate(int r)
+{
+    switch (r) {
+    case 0:
+        return RC_OK;
+    case MBEDTLS_ERR_CIPHER_ALLOC_FAILED:
+        return RC_NOMEM;
+    default:
+        return RC_CRYPTO;
+    }
+}
+
+enum rc aead_init(struct aead *a, bool chacha, const uint8_t *key, size_t key_len)
+{
+    int r;
+
+    a->chacha = chacha;
+    a->ready = true;
+    if (chacha) {
+        mbedtls_chachapoly_init(&a->chachapoly);
+        r = key_len == 32 ? mbedtls_chachapoly_setkey(&a->chachapoly, key)
+                          : MBEDTLS_ERR_CHACHAPOLY_BAD_STATE;
+    } else {
+        mbedtls_gcm_init(&a->gcm);
+        r = mbedtls_gcm_setkey(&a->gcm, MBEDTLS_CIPHER_ID_AES, key, (unsigned)key_len * 8);
+    }
+    if (r != 0)
+        aead_dispose(a);
+    return translate(r);
+}
+
+void aead_dispose(struct aead *a)
+{
+    if (!a->ready)
+        return;
+    if (a->chacha)
+        mbedtls_chachapoly_free(&a->chachapoly);
+    else
+        mbedtls_gcm_free(&a->gcm);
+    secret_wipe(a, sizeof *a);
+}
+
+enum rc aead_seal(struct aead *a, const uint8_t nonce[AEAD_NONCE_SIZE], const uint8_t *aad,
+                  size_t aad_len, uint8_t *text, size_t len)
+{
+    if (a->chacha)
+        return translate(mbedtls_chachapoly_encrypt_and_tag(&a->chachapoly, len, nonce, aad,
+                                                            aad_len, text, text, text + len));
+    return translate(mbedtls_gcm_crypt_and_tag(&a->gcm, MBEDTLS_GCM_ENCRYPT, len, nonce,
+                                               AEAD_NONCE_SIZE, aad, aad_len, text, text,
+                                               AEAD_TAG_SIZE, text + len));
+}
+
+enum rc aead_open(struct aead *a, const uint8_t nonce[AEAD_NONCE_SIZE], const uint8_t *aad,
+                  size_t aad_len, uint8_t *text, size_t len)
+{
+    /* Both compare the tag in constant time and clear the text when it differs. */
+    if (a->chacha)
+        return translate(mbedtls_chachapoly_auth_decrypt(&a->chachapoly, len, nonce, aad, aad_len,
+                                                         text + len, text, text));
+    return translate(mbedtls_gcm_auth_decrypt(&a->gcm, len, nonce, AEAD_NONCE_SIZE, aad, aad_len,
+                                              text + len, AEAD_TAG_SIZE, text, text));
+}
