@@ -20,8 +20,8 @@ endif()
 # What an app of ours or of a customer's (roomkey-cc) is compiled and linked with.
 set(ROOMKEY_IMAGE_CFLAGS "-specs=${ROOMKEY_MUSL_SPECS}" -std=c11 -O2 -g -fno-pie
     -ffunction-sections -fdata-sections -fstack-protector-strong)
-set(ROOMKEY_IMAGE_LDFLAGS "-specs=${ROOMKEY_MUSL_SPECS}" -static -no-pie
-    -Wl,--gc-sections -Wl,-z,noseparate-code -Wl,-z,max-page-size=4096 -Wl,--build-id=none)
+set(ROOMKEY_IMAGE_LDFLAGS -static -no-pie
+    -Wl,--gc-sections -Wl,-z,max-page-size=4096 -Wl,--build-id=none)
 
 function(_roomkey_image_target target)
     set_target_properties(${target} PROPERTIES ROOMKEY_IMAGE ON POSITION_INDEPENDENT_CODE OFF)
@@ -41,21 +41,30 @@ function(roomkey_image_library name)
     target_link_libraries(${name} PUBLIC ${arg_LIBRARIES})
 endfunction()
 
-# roomkey_image(NAME VERSION SOURCES file... [LIBRARIES target...])
-# The image images/NAME-VERSION.img, as target image-NAME-VERSION. Its sources see
-# ROOMKEY_IMAGE_NAME and ROOMKEY_IMAGE_VERSION as string literals.
+# roomkey_image(NAME VERSION SOURCES file... [LIBRARIES archive...])
+# The image images/NAME-VERSION.img, as target image-NAME-VERSION, made by bin/roomkey-cc as anybody's
+# would be. Its sources see ROOMKEY_IMAGE_NAME and ROOMKEY_IMAGE_VERSION as string literals.
+set(ROOMKEY_CC "${PROJECT_BINARY_DIR}/bin/roomkey-cc")
+set(ROOMKEY_SDK_DIR "${PROJECT_BINARY_DIR}/lib/roomkey")
 function(roomkey_image name version)
     if(NOT ROOMKEY_IMAGES)
         return()
     endif()
     cmake_parse_arguments(PARSE_ARGV 2 arg "" "" "SOURCES;LIBRARIES")
-    set(target "image-${name}-${version}")
-    add_executable(${target} ${arg_SOURCES})
-    _roomkey_image_target(${target})
-    target_link_libraries(${target} PRIVATE ${arg_LIBRARIES})
-    target_link_options(${target} PRIVATE ${ROOMKEY_IMAGE_LDFLAGS})
-    target_compile_definitions(${target} PRIVATE ROOMKEY_IMAGE_NAME="${name}"
-                               ROOMKEY_IMAGE_VERSION="${version}")
-    set_target_properties(${target} PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${ROOMKEY_IMAGE_DIR}"
-                          OUTPUT_NAME "${name}-${version}.img")
+    list(TRANSFORM arg_SOURCES PREPEND "${CMAKE_CURRENT_SOURCE_DIR}/"
+         REGEX "^[^/]")
+    set(image "${ROOMKEY_IMAGE_DIR}/${name}-${version}.img")
+    file(MAKE_DIRECTORY "${ROOMKEY_IMAGE_DIR}")
+    add_custom_command(
+        OUTPUT "${image}"
+        COMMAND "${ROOMKEY_CC}" ${arg_SOURCES} ${arg_LIBRARIES} -o "${image}"
+                -I "${PROJECT_SOURCE_DIR}" -Wall -Wextra -Werror
+                "-DROOMKEY_IMAGE_NAME=\"${name}\"" "-DROOMKEY_IMAGE_VERSION=\"${version}\""
+                -MD -MF "${image}.d" -MT "${image}"
+        DEPENDS ${arg_SOURCES} ${arg_LIBRARIES} "${ROOMKEY_CC}" roomkey_runtime
+                "${ROOMKEY_SDK_DIR}/image.ld" "${ROOMKEY_SDK_DIR}/include/roomkey/app.h"
+        DEPFILE "${image}.d"
+        COMMENT "Making ${name}-${version}.img"
+        VERBATIM)
+    add_custom_target("image-${name}-${version}" ALL DEPENDS "${image}")
 endfunction()
