@@ -1,48 +1,50 @@
 /* The calls of an image: all that its C library and its ground ever ask of what
- * is below.  One list, two users: the sandbox's seccomp filter lets these pass and
- * no other; the kernel of the ground pvh answers these and no other.
+ * is below.  One list, two users: the sandbox's seccomp filter lets these pass,
+ * the kernel of the ground pvh answers these.  A call that is in neither list, or
+ * breaks a rule, ends the instance on both.
  *
- * A call that is not listed ends the instance.  Numbers are Linux's for x86-64,
- * values of errno and of flags are too.  Freestanding, no code.
- *
- * X(name, number, verdict, why): the verdict is 0 when the call is done, or the
- * errno with which it is always refused. */
+ * Numbers, errno and flags are Linux's for x86-64.  Freestanding, no code. */
 #ifndef COMMON_IMAGE_CALLS_H
 #define COMMON_IMAGE_CALLS_H
 
-#define IMAGE_CALL_MAP(X)                                                               \
-    X(read, 0, 0, "takes a doorbell's ring")                                            \
-    X(write, 1, 0, "rings a doorbell; console")                                         \
-    X(mmap, 9, 0, "malloc; channels (shared, of an inherited descriptor)")              \
-    X(mprotect, 10, 0, "malloc; guard pages of stacks")                                 \
-    X(munmap, 11, 0, "malloc")                                                          \
-    X(brk, 12, 0, "malloc's own book-keeping")                                          \
-    X(rt_sigaction, 13, 38, "abort(); there are no signal handlers")                    \
-    X(rt_sigprocmask, 14, 0, "abort() and raise()")                                     \
-    X(ioctl, 16, 25, "stdio asks whether it writes to a terminal: ENOTTY, it does not") \
-    X(writev, 20, 0, "stdio: console")                                                  \
-    X(mremap, 25, 38, "realloc() of large blocks; copies when refused (ENOSYS)")        \
-    X(madvise, 28, 0, "gives free memory back")                                         \
-    X(exit, 60, 0, "the C library's last resort")                                       \
-    X(arch_prctl, 158, 0, "thread-local storage, once, at the start")                   \
-    X(tkill, 200, 0, "abort(): SIGABRT to itself")                                      \
-    X(set_tid_address, 218, 0, "the C library's start")                                 \
-    X(clock_gettime, 228, 0, "time, where there is no vDSO")                            \
-    X(exit_group, 231, 0, "the end")                                                    \
-    X(ppoll, 271, 0, "waits for the doorbell or a deadline")                            \
-    X(getrandom, 318, 0, "entropy")
+/* X(name, number, why) */
+#define IMAGE_CALL_MAP(X)                                               \
+    X(read, 0, "takes a doorbell's ring")                               \
+    X(write, 1, "rings a doorbell; console")                            \
+    X(mmap, 9, "malloc; channels (shared, of an inherited descriptor)") \
+    X(mprotect, 10, "malloc; guard pages of stacks")                    \
+    X(munmap, 11, "malloc")                                             \
+    X(brk, 12, "malloc's book-keeping")                                 \
+    X(rt_sigprocmask, 14, "abort(); a gone console is no SIGPIPE")      \
+    X(writev, 20, "stdio: console")                                     \
+    X(madvise, 28, "gives free memory back")                            \
+    X(exit, 60, "the C library's last resort")                          \
+    X(arch_prctl, 158, "thread-local storage, once, at the start")      \
+    X(tkill, 200, "abort(): SIGABRT to itself")                         \
+    X(set_tid_address, 218, "the C library's start")                    \
+    X(clock_gettime, 228, "time, where there is no vDSO")               \
+    X(exit_group, 231, "the end")                                       \
+    X(ppoll, 271, "waits for the doorbell or a deadline")               \
+    X(getrandom, 318, "entropy")
 
-/* Conditions on arguments, all of which must hold for the call to pass.
- * X(name, argument counted from 0, mask, value): (argument & mask) == value. */
-#define IMAGE_CALL_RULE_MAP(X)                                  \
-    X(mmap, 2, 0x4ull, 0x0ull)           /* never PROT_EXEC */  \
-    X(mprotect, 2, 0x4ull, 0x0ull)       /* never PROT_EXEC */  \
-    X(arch_prctl, 0, ~0x0ull, 0x1002ull) /* ARCH_SET_FS only */ \
-    X(tkill, 1, ~0x0ull, 0x6ull)         /* SIGABRT only */
+/* Calls that the C library makes and can do without: always refused, harmlessly.
+ * X(name, number, errno, why) */
+#define IMAGE_CALL_REFUSED_MAP(X)                                                          \
+    X(rt_sigaction, 13, 38 /* ENOSYS */, "abort(): there are no signal handlers to reset") \
+    X(ioctl, 16, 25 /* ENOTTY */, "stdio asks whether it writes to a terminal: no")        \
+    X(mremap, 25, 38 /* ENOSYS */, "realloc() of a large block, which copies then")
+
+/* Conditions on arguments; all of them must hold.
+ * X(name, argument counted from 0, mask, value, why): (argument & mask) == value */
+#define IMAGE_CALL_RULE_MAP(X)                                    \
+    X(mmap, 2, 0x4ull, 0x0ull, "no PROT_EXEC: no new code, ever") \
+    X(mprotect, 2, 0x4ull, 0x0ull, "likewise")                    \
+    X(arch_prctl, 0, 0xffffffffull, 0x1002ull, "ARCH_SET_FS")     \
+    X(tkill, 1, 0xffffffffull, 0x6ull, "SIGABRT")
 
 enum image_call {
-#define X(name, number, verdict, why) IMAGE_CALL_##name = number,
-    IMAGE_CALL_MAP(X)
+#define X(name, number, ...) IMAGE_CALL_##name = number,
+    IMAGE_CALL_MAP(X) IMAGE_CALL_REFUSED_MAP(X)
 #undef X
 };
 
