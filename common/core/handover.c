@@ -6,6 +6,9 @@
 #define GCM_FIXED_IV    4
 #define CHACHA_FIXED_IV 12
 
+#define RECORD_LIMIT_MIN 64
+#define RECORD_LIMIT_MAX 16384
+
 static const struct tls_suite suites[] = {
     {0x1301, TLS_1_3, 16, 32, 0, false, "TLS_AES_128_GCM_SHA256"},
     {0x1302, TLS_1_3, 32, 48, 0, false, "TLS_AES_256_GCM_SHA384"},
@@ -86,14 +89,16 @@ static void get_side(struct wire_in *in, struct handover_side *s)
     s->record_limit = wire_u16(in);
 }
 
-/* The lengths are those of the suite, and no others. */
+/* The lengths are those of the suite, and no others.  In TLS 1.3 the peer's limit
+ * of 64 has the content type in it (RFC 8449, 4), and ours has not. */
 static bool side_fits(const struct handover_side *s, const struct tls_suite *suite)
 {
     bool tls13 = suite->version == TLS_1_3;
 
     return s->secret_len == (tls13 ? suite->hash_len : 0) &&
            s->key_len == (tls13 ? 0 : suite->key_len) && s->iv_len == suite->fixed_iv_len &&
-           s->record_limit >= 64 && s->record_limit <= 16384;
+           s->record_limit >= (tls13 ? RECORD_LIMIT_MIN - 1 : RECORD_LIMIT_MIN) &&
+           s->record_limit <= RECORD_LIMIT_MAX;
 }
 
 enum rc handover_decode(const void *buf, size_t len, struct handover *out)
