@@ -19,7 +19,7 @@
 #define IMAGE_USE_CC "make it with roomkey-cc"
 
 #define IMAGE_FAULTS(X)                                                                      \
-    X(EMPTY, "the file is empty", IMAGE_USE_CC)                                              \
+    X(EMPTY, "it is empty, not an ELF file", IMAGE_USE_CC)                                              \
     X(NOT_ELF, "it is not an ELF file", IMAGE_USE_CC)                                        \
     X(NOT_64, "it is a 32-bit ELF file", IMAGE_USE_CC)                                       \
     X(FOREIGN, "it is made for another machine than x86-64", IMAGE_USE_CC " on x86-64")      \

@@ -237,6 +237,8 @@ RC_MUST_CHECK enum rc registry_image_remove(struct registry *r, const char *ref,
 /* Tenants that run it or could go back to it, by name. */
 RC_MUST_CHECK enum rc registry_image_users(struct registry *r, uint64_t image, unsigned limit,
                                            registry_tenant_cb *cb, void *arg);
+RC_MUST_CHECK enum rc registry_image_users_count(struct registry *r, uint64_t image,
+                                                 uint64_t *count);
 /* Whether a row has this content. */
 RC_MUST_CHECK enum rc registry_image_used(struct registry *r, const char *sha256, bool *used);
 

@@ -1,0 +1,197 @@
+#include "orchestrator/registry_db.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+/* How long a call waits for another program's lock.  It blocks the loop: short. */
+#define BUSY_MS 500
+
+static void refuse_open(struct refusal *no, enum rc rc, const char *path, const char *why)
+{
+    refusal_what(no, rc, "cannot open the registry %s", path);
+    refusal_why(no, "%s", why);
+}
+
+static enum rc from_errno(int e)
+{
+    return e == ENOSPC || e == EDQUOT ? RC_FULL : e == ENOENT ? RC_NOT_FOUND : RC_DENIED;
+}
+
+/* One roomkeyd a state folder: two would each start the same tenants. */
+static enum rc lock(struct registry *r, const char *state_dir, struct refusal *no)
+{
+    char path[PATH_MAX];
+
+    snprintf(path, sizeof path, "%s/roomkeyd.lock", state_dir);
+    r->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (r->lock_fd < 0) {
+        refuse_open(no, from_errno(errno), path, strerror(errno));
+        return refusal_todo(no, "the state folder must exist and the user of roomkeyd be able to "
+                                "write to it");
+    }
+    if (flock(r->lock_fd, LOCK_EX | LOCK_NB) != 0) {
+        refuse_open(no, RC_BUSY, path, "another roomkeyd uses this state folder");
+        return refusal_todo(no, "stop that one, or give this one another --state");
+    }
+    return RC_OK;
+}
+
+/* quick_check reads every page but compares no index with its table: 10^5 tenants take a fraction
+ * of a second. */
+static enum rc check_whole(struct registry *r)
+{
+    sqlite3_stmt *stmt;
+    enum rc rc = db_query(r, &stmt, "PRAGMA quick_check(1)", "");
+
+    if (!rc)
+        rc = db_row(r, stmt);
+    if (rc)
+        return rc;
+    if (strcmp((const char *)sqlite3_column_text(stmt, 0), "ok") != 0) {
+        snprintf(r->error, sizeof r->error, "database disk image is malformed: %s",
+                 (const char *)sqlite3_column_text(stmt, 0));
+        rc = RC_DB;
+    }
+    db_done(stmt);
+    return rc;
+}
+
+static enum rc migrate_one(struct registry *r, unsigned to)
+{
+    char sql[64];
+    enum rc rc = db_begin(r, DB_FULL);
+
+    if (rc)
+        return rc;
+    snprintf(sql, sizeof sql, "PRAGMA user_version = %u", to);
+    if (sqlite3_exec(r->db, registry_schema[to - 1], NULL, NULL, NULL) != SQLITE_OK ||
+        sqlite3_exec(r->db, sql, NULL, NULL, NULL) != SQLITE_OK)
+        rc = db_error(r);
+    return db_end(r, rc);
+}
+
+static enum rc migrate(struct registry *r, const char *path, struct refusal *no)
+{
+    int64_t version;
+    enum rc rc = db_number(r, &version, "PRAGMA user_version", "");
+
+    if (rc)
+        return db_refuse(r, rc, no);
+    if (version < 0 || version > registry_schema_nr) {
+        refuse_open(no, RC_VERSION, path, "");
+        refusal_why(no, "it has schema version %lld, this roomkeyd knows up to %u",
+                    (long long)version, registry_schema_nr);
+        return refusal_todo(no, "run a roomkeyd at least as new as the one that wrote it");
+    }
+    for (unsigned v = (unsigned)version; v < registry_schema_nr; v++) {
+        rc = migrate_one(r, v + 1);
+        if (rc)
+            return db_refuse(r, rc, no);
+    }
+    return RC_OK;
+}
+
+static enum rc configure(struct registry *r)
+{
+    sqlite3_busy_timeout(r->db, BUSY_MS);
+    /* The schema's text is ours, the file may be anybody's. */
+    sqlite3_db_config(r->db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
+    sqlite3_db_config(r->db, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, NULL);
+    if (sqlite3_exec(r->db,
+                     "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON;",
+                     NULL, NULL, NULL) != SQLITE_OK)
+        return db_error(r);
+    return check_whole(r);
+}
+
+enum rc registry_open(const char *state_dir, struct registry **out, struct refusal *no)
+{
+    struct registry *r = calloc(1, sizeof *r);
+    char path[PATH_MAX];
+    enum rc rc;
+    int fd;
+
+    if (!r) {
+        refusal_what(no, RC_NOMEM, "cannot open the registry");
+        return refusal_why(no, "out of memory");
+    }
+    r->lock_fd = -1;
+    snprintf(path, sizeof path, "%s/roomkey.db", state_dir);
+    rc = lock(r, state_dir, no);
+    if (rc)
+        goto out;
+
+    /* SQLite would make it readable to all. */
+    fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (fd < 0) {
+        refuse_open(no, from_errno(errno), path, strerror(errno));
+        rc = refusal_todo(no, "see to it that the user of roomkeyd may write it");
+        goto out;
+    }
+    close(fd);
+
+    if (sqlite3_open_v2(path, &r->db, SQLITE_OPEN_READWRITE, NULL) != SQLITE_OK)
+        rc = r->db ? db_error(r) : RC_NOMEM;
+    else
+        rc = configure(r);
+    if (rc) {
+        refuse_open(no, rc, path, r->error);
+        (void)db_advise(rc, no);
+        goto out;
+    }
+    rc = migrate(r, path, no);
+out:
+    if (rc)
+        registry_close(r);
+    else
+        *out = r;
+    return rc;
+}
+
+void registry_close(struct registry *r)
+{
+    if (!r)
+        return;
+    for (size_t i = 0; i < DB_STATEMENTS; i++)
+        (void)sqlite3_finalize(r->kept[i].stmt);
+    (void)sqlite3_close(r->db);
+    if (r->lock_fd >= 0)
+        close(r->lock_fd);
+    free(r);
+}
+
+const char *registry_error(const struct registry *r)
+{
+    return r->error;
+}
+
+enum rc registry_counts(struct registry *r, struct registry_counts *out)
+{
+    sqlite3_stmt *stmt;
+    enum rc rc = db_query(r, &stmt,
+                          "SELECT (SELECT count(*) FROM tenant),"
+                          " (SELECT count(*) FROM tenant WHERE suspended),"
+                          " (SELECT count(*) FROM hostname), (SELECT count(*) FROM image),"
+                          " (SELECT count(*) FROM instance WHERE state <> 'ended')",
+                          "");
+
+    if (!rc)
+        rc = db_row(r, stmt);
+    if (rc)
+        return rc;
+    *out = (struct registry_counts){
+        .tenants = db_u64(stmt, 0),
+        .suspended = db_u64(stmt, 1),
+        .hosts = db_u64(stmt, 2),
+        .images = db_u64(stmt, 3),
+        .instances_alive = db_u64(stmt, 4),
+    };
+    db_done(stmt);
+    return RC_OK;
+}
