@@ -61,6 +61,9 @@ const char *rk_host(const struct rk_request *req);   /* lower case, no port */
 /* The first field of that name in any case, or NULL. */
 const char *rk_header(const struct rk_request *req, const char *name);
 
+/* Bytes of the body, 0 when there is none, -1 when they come in chunks. */
+int64_t rk_length(const struct rk_request *req);
+
 /* Waits for body bytes: how many were put in `buf` (at most `size`), 0 at the
  * end, or negative.  Answers an Expect: 100-continue on first use. */
 ptrdiff_t rk_read(struct rk_request *req, void *buf, size_t size);

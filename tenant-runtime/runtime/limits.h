@@ -1,0 +1,32 @@
+/* Every bound and deadline of the runtime, in one place.  Bytes, milliseconds. */
+#ifndef RUNTIME_LIMITS_H
+#define RUNTIME_LIMITS_H
+
+/* HTTP requests. */
+#define LIMIT_HEAD     16384u  /* request line and fields; more is 431 */
+#define LIMIT_TARGET   8000u   /* request target; more is 414 */
+#define LIMIT_FIELDS   100u    /* fields; more is 431 */
+#define LIMIT_OVERHEAD 16384u  /* chunk heads and trailers in a row without a body byte */
+#define LIMIT_DRAIN    262144u /* body bytes taken in that the app did not read */
+#define LIMIT_ANSWER   8192u   /* status line and fields of an answer */
+#define LIMIT_LEASES   64u
+
+/* Deadlines of a client. */
+#define LIMIT_IDLE_MS   75000u /* between requests: then close_notify */
+#define LIMIT_HEAD_MS   10000u /* from a request's first byte to its head's last: then 408 */
+#define LIMIT_READ_MS   60000u /* rk_read without a byte from the client: then 408 */
+#define LIMIT_WRITE_MS  60000u /* rk_write without a byte taken by the client: then RESET */
+#define LIMIT_LINGER_MS 5000u  /* from our end of stream to the client's: then RESET */
+
+/* Memory of an instance: what the image itself takes, and a request in flight at
+ * the least (touched stack, head, answer, connection). */
+#define LIMIT_BASE_KIB     3072u
+#define LIMIT_REQUEST_KIB  40u
+#define LIMIT_REQUESTS_MIN 16u
+/* Of all input buffers together: this part of the memory. */
+#define LIMIT_INPUT_DIVISOR 3u
+
+/* Frames taken from one channel before the others have their turn. */
+#define LIMIT_BATCH 64u
+
+#endif
