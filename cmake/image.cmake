@@ -19,7 +19,7 @@ endif()
 
 # What an app of ours or of a customer's (roomkey-cc) is compiled and linked with.
 set(ROOMKEY_IMAGE_CFLAGS "-specs=${ROOMKEY_MUSL_SPECS}" -std=c11 -O2 -g -fno-pie
-    -ffunction-sections -fdata-sections -fstack-protector-strong)
+    -ffunction-sections -fdata-sections -fstack-protector-strong -fstack-clash-protection)
 set(ROOMKEY_IMAGE_LDFLAGS -static -no-pie
     -Wl,--gc-sections -Wl,-z,max-page-size=4096 -Wl,--build-id=none)
 
@@ -61,7 +61,7 @@ function(roomkey_image name version)
                 -I "${PROJECT_SOURCE_DIR}" -Wall -Wextra -Werror
                 "-DROOMKEY_IMAGE_NAME=\"${name}\"" "-DROOMKEY_IMAGE_VERSION=\"${version}\""
                 -MD -MF "${image}.d" -MT "${image}"
-        DEPENDS ${arg_SOURCES} ${arg_LIBRARIES} "${ROOMKEY_CC}" roomkey_runtime
+        DEPENDS ${arg_SOURCES} ${arg_LIBRARIES} "${ROOMKEY_CC}" roomkey_runtime roomkey_kernel
                 "${ROOMKEY_SDK_DIR}/image.ld" "${ROOMKEY_SDK_DIR}/include/roomkey/app.h"
         DEPFILE "${image}.d"
         COMMENT "Making ${name}-${version}.img"

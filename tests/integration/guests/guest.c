@@ -1,18 +1,22 @@
-/* A guest for tests of the ground alone: what it is asked to do comes in argv, what it saw goes to
- * its console. It has a main() of its own, so the runtime's stays out.
+/* A guest for tests of the ground alone: what it is to do comes in argv, what it saw goes to its
+ * console. It has a main() of its own, so the runtime's stays out.
  *
- *   argv [N]   prints its arguments        echo       sends back what comes on channel 0
- *   libc       malloc, stdio, time, entropy           text, rodata, null, stack, exec, hlt, kernel,
- *   abort, check, exit N                              divide: breaks one rule of the memory's
- * rights
+ *   argv …   prints its arguments          echo    sends back what comes on channel 0
+ *   libc     malloc, stdio, time, entropy  vector  the vector registers survive a call
+ *   exit N   ends with that status         open    says what opening the channels gave
+ *   sleep MS                               efault  asks the kernel to write where it may not
+ *   socket, code, and those of crash(): each breaks one rule, and does not come back
  */
-#include <inttypes.h>
+#include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/random.h>
+#include <sys/syscall.h>
 #include <time.h>
+#include <unistd.h>
 
 #include <roomkey/app.h>
 
@@ -21,6 +25,8 @@
 #include "tenant-runtime/ground/ground.h"
 
 ROOMKEY_APP("guest", "1.0.0", .on_request = NULL);
+
+extern char kernel_data_start[];
 
 static const char constant[] = "constant";
 
@@ -81,7 +87,59 @@ static int use_libc(void)
     return 0;
 }
 
+static int use_vectors(void)
+{
+    const uint64_t before = 0x0123456789abcdef;
+    uint64_t after, entropy;
+    long n = SYS_getrandom;
+
+    __asm__ volatile("movq %[before], %%xmm15\n\t"
+                     "syscall\n\t"
+                     "movq %%xmm15, %[after]"
+                     : "+a"(n), [after] "=r"(after)
+                     : [before] "r"(before), "D"(&entropy), "S"(sizeof entropy), "d"(0L)
+                     : "rcx", "r11", "xmm15", "memory");
+    CHECK(n == sizeof entropy && after == before);
+    printf("vectors are kept, avx2 %s\n", __builtin_cpu_supports("avx2") ? "on" : "off");
+    return 0;
+}
+
+static int sleep_ms(const char *ms)
+{
+    const struct timespec t = {atoi(ms) / 1000, atoi(ms) % 1000 * 1000000L};
+
+    CHECK(ppoll(NULL, 0, &t, NULL) == 0);
+    return 0;
+}
+
+static int ask_for_faults(void)
+{
+    const struct {
+        const char *name;
+        uintptr_t at;
+    } places[] = {
+        {"kernel", (uintptr_t)kernel_data_start},
+        {"text", (uintptr_t)exit},
+        {"null", 0},
+        {"beyond", UINTPTR_MAX - 7},
+    };
+
+    printf("refused:");
+    for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
+        CHECK(syscall(SYS_getrandom, places[i].at, 16, 0) == -1 && errno == EFAULT);
+        printf("%s %s", i ? "," : "", places[i].name);
+    }
+    printf("\n");
+    return 0;
+}
+
 /*----- channels -----*/
+
+static int open_channels(void)
+{
+    printf("open: %s\n", rc_text(ground->open(1)));
+    return 0;
+}
 
 static int echo(void)
 {
@@ -90,12 +148,8 @@ static int echo(void)
     struct ring ring;
     uint32_t n, room;
     uint8_t byte;
-    enum rc rc = ground->open(1);
 
-    if (rc) {
-        printf("open: %s\n", rc_text(rc));
-        return 1;
-    }
+    CHECK(!ground->open(1));
     c = ground->channel(0);
     CHECK(!ring_attach(&ring, c.memory, c.len, RING_SERVER));
     for (;;) {
@@ -126,8 +180,6 @@ static int recurse(volatile char *above)
     return above[0] == 'x' ? recurse(frame) + frame[0] : 0; /* always 'x' */
 }
 
-extern char kernel_data_start[];
-
 static int crash(const char *how)
 {
     volatile char *null = NULL;
@@ -151,6 +203,10 @@ static int crash(const char *how)
         __asm__ volatile("hlt");
     else if (!strcmp(how, "divide"))
         return one / zero;
+    else if (!strcmp(how, "socket"))
+        syscall(SYS_socket, 1, 1, 0);
+    else if (!strcmp(how, "code"))
+        mmap(NULL, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     else if (!strcmp(how, "abort"))
         abort();
     else if (!strcmp(how, "check"))
@@ -168,9 +224,17 @@ int main(int argc, char **argv)
         return show_arguments(argc, argv);
     if (!strcmp(what, "libc"))
         return use_libc();
+    if (!strcmp(what, "sleep") && argc > 2)
+        return sleep_ms(argv[2]);
+    if (!strcmp(what, "efault"))
+        return ask_for_faults();
+    if (!strcmp(what, "vector"))
+        return use_vectors();
+    if (!strcmp(what, "open"))
+        return open_channels();
     if (!strcmp(what, "echo"))
         return echo();
-    if (!strcmp(what, "exit"))
+    if (!strcmp(what, "exit") && argc > 2)
         return atoi(argv[2]);
     return crash(what);
 }
