@@ -1,0 +1,50 @@
+/* A backend, its loop and one instance, for the tests of the ground "sandbox". */
+#ifndef TESTS_SANDBOX_HOUSE_H
+#define TESTS_SANDBOX_HOUSE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <uv.h>
+
+#include "orchestrator/backend/backend.h"
+
+struct house {
+    uv_loop_t loop;
+    uv_timer_t deadline; /* a test that waits longer has failed */
+    struct backend *backend;
+    char state[64];
+    const char *image; /* path of the guest */
+};
+
+/* One instance and all that it told. */
+struct guest {
+    struct house *house;
+    struct backend_instance *instance;
+    int started, exited; /* how often it was said */
+    bool in_call;        /* start or adopt has not returned yet */
+    struct backend_exit why;
+    char console[65536]; /* lines, each with its newline */
+    size_t console_len;
+    unsigned lines;
+};
+
+/* Fails with a clear message when not root. */
+void house_open(struct house *h);
+/* Closes the loop clean, or fails. */
+void house_close(struct house *h);
+
+/* `act`: what tests/guest/sandbox_guest.c shall do. */
+void guest_start(struct guest *g, struct house *h, const char *act, unsigned channels);
+void guest_start_fd(struct guest *g, struct house *h, const char *act, unsigned channels,
+                    int image_fd);
+enum rc guest_adopt(struct guest *g, struct house *h, const struct backend_handle *handle,
+                    unsigned channels);
+void guest_wait_exit(struct guest *g);
+void guest_wait_line(struct guest *g, const char *line);
+bool guest_said(const struct guest *g, const char *line);
+void guest_dispose(struct guest *g);
+
+/* Starts, waits for the exit, disposes. */
+void guest_run(struct guest *g, struct house *h, const char *act, unsigned channels);
+
+#endif
