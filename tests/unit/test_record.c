@@ -226,6 +226,27 @@ static void little_room_is_enough_and_less_is_told(void **state)
     }
 }
 
+static void a_full_record_is_cut_for_lack_of_room_only_where_it_pays(void **state)
+{
+    static size_t sizes[8];
+    size_t used, written;
+
+    (void)state;
+    begin(AES_13);
+    write_all(1, pattern, RECORD_SMALL_FOR);
+    client.in.seq = tenant.out.seq;
+    assert_int_equal(record_write(&tenant, 1, pattern, 40000, &used, out,
+                                  RECORD_WIRE_MAX + RECORD_WIRE_MAX / 4, &written),
+                     RC_FULL);
+    assert_int_equal(record_sizes(written, sizes), 1);
+    assert_int_equal(sizes[0], RECORD_PLAIN_MAX);
+    assert_int_equal(record_write(&tenant, 1, pattern, 40000, &used, out, 32768, &written),
+                     RC_FULL);
+    assert_int_equal(record_sizes(written, sizes), 2);
+    assert_int_equal(written, 32768);
+    end();
+}
+
 /*----- KeyUpdate and the age of keys -----*/
 
 static void a_key_update_changes_the_way_in(void **state)
@@ -294,6 +315,9 @@ static void a_client_whose_key_served_long_is_asked_for_the_next(void **state)
     expect(0, write_all(1, NULL, 0), TLS_HANDSHAKE, "\x18\0\0\x01\x01", 5);
     assert_int_equal(send_record(TLS_DATA, "x", 1), RC_OK);
     assert_false(record_pending(&tenant)); /* asked once */
+    assert_int_equal(record_key_update(&client.in), RC_OK);
+    assert_int_equal(send_record(TLS_HANDSHAKE, "\x18\0\0\x01\x01", 5), RC_AGAIN);
+    expect(0, write_all(1, NULL, 0), TLS_HANDSHAKE, "\x18\0\0\x01\0", 5); /* an answer asks not */
     end();
 }
 
@@ -344,9 +368,10 @@ static void sequence_numbers_never_wrap(void **state)
     assert_int_equal(written, 0);
     assert_int_equal(record_write(&tenant, 1, "x", 1, &used, out, sizeof out, &written), RC_CLOSED);
     assert_int_equal(send_record(TLS_DATA, "x", 1), RC_OK);
-    memset(in, 0, 5 + 40);
+    memset(in, 7, 45);
     memcpy(in, (uint8_t[]){TLS_DATA, 3, 3, 0, 40}, 5);
     assert_int_equal(read_some(in, 45, &used), RC_CRYPTO);
+    assert_int_equal(in[5], 7); /* not even tried: a failed opening clears it */
     end();
 }
 
@@ -481,6 +506,7 @@ int main(void)
         cmocka_unit_test(records_are_small_first_then_full_then_small_after_silence),
         cmocka_unit_test(no_record_is_longer_than_the_client_takes),
         cmocka_unit_test(little_room_is_enough_and_less_is_told),
+        cmocka_unit_test(a_full_record_is_cut_for_lack_of_room_only_where_it_pays),
         cmocka_unit_test(a_key_update_changes_the_way_in),
         cmocka_unit_test(a_key_update_that_was_asked_for_goes_out_once_before_data),
         cmocka_unit_test(a_key_that_served_long_is_replaced),
