@@ -73,7 +73,7 @@ enum { TLS_CLIENT_HELLO = 1, TLS_KEY_UPDATE = 24 };
     X(TLS_NO_RENEGOTIATION, 100, "no_renegotiation")
 
 enum tls_alert {
-#define X(id, number, text) id = number,
+#define X(id, number, text) id = (number),
     TLS_ALERT_MAP(X)
 #undef X
 };
