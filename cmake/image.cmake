@@ -41,7 +41,7 @@ function(roomkey_image_library name)
     target_link_libraries(${name} PUBLIC ${arg_LIBRARIES})
 endfunction()
 
-# roomkey_image(NAME VERSION SOURCES file... [LIBRARIES archive...] [OPTIONS option...])
+# roomkey_image(NAME VERSION SOURCES file... [OPTIONS option...])
 # The image images/NAME-VERSION.img, as target image-NAME-VERSION, made by bin/roomkey-cc as anybody's
 # would be. Its sources see ROOMKEY_IMAGE_NAME and ROOMKEY_IMAGE_VERSION as string literals.
 set(ROOMKEY_CC "${PROJECT_BINARY_DIR}/bin/roomkey-cc")
@@ -50,20 +50,20 @@ function(roomkey_image name version)
     if(NOT ROOMKEY_IMAGES)
         return()
     endif()
-    cmake_parse_arguments(PARSE_ARGV 2 arg "" "" "SOURCES;LIBRARIES;OPTIONS")
-    list(TRANSFORM arg_SOURCES PREPEND "${CMAKE_CURRENT_SOURCE_DIR}/"
-         REGEX "^[^/]")
+    cmake_parse_arguments(PARSE_ARGV 2 arg "" "" "SOURCES;OPTIONS")
+    list(TRANSFORM arg_SOURCES PREPEND "${CMAKE_CURRENT_SOURCE_DIR}/" REGEX "^[^/]")
     set(image "${ROOMKEY_IMAGE_DIR}/${name}-${version}.img")
+    set(depfile "${CMAKE_CURRENT_BINARY_DIR}/${name}-${version}.d")
     file(MAKE_DIRECTORY "${ROOMKEY_IMAGE_DIR}")
     add_custom_command(
         OUTPUT "${image}"
-        COMMAND "${ROOMKEY_CC}" ${arg_SOURCES} ${arg_LIBRARIES} -o "${image}"
-                -I "${PROJECT_SOURCE_DIR}" -Wall -Wextra -Werror ${arg_OPTIONS}
+        COMMAND "${ROOMKEY_CC}" ${arg_SOURCES} -o "${image}"
+                -I "${PROJECT_SOURCE_DIR}" -D_GNU_SOURCE -Wall -Wextra -Werror ${arg_OPTIONS}
                 "-DROOMKEY_IMAGE_NAME=\"${name}\"" "-DROOMKEY_IMAGE_VERSION=\"${version}\""
-                -MD -MF "${image}.d" -MT "${image}"
-        DEPENDS ${arg_SOURCES} ${arg_LIBRARIES} "${ROOMKEY_CC}" roomkey_runtime roomkey_kernel
+                -MD -MF "${depfile}" -MT "${image}"
+        DEPENDS ${arg_SOURCES} "${ROOMKEY_CC}" roomkey_runtime roomkey_kernel
                 "${ROOMKEY_SDK_DIR}/image.ld" "${ROOMKEY_SDK_DIR}/include/roomkey/app.h"
-        DEPFILE "${image}.d"
+        DEPFILE "${depfile}"
         COMMENT "Making ${name}-${version}.img"
         VERBATIM)
     add_custom_target("image-${name}-${version}" ALL DEPENDS "${image}")

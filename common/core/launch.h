@@ -7,7 +7,8 @@
  *
  * On the ground `linux` all an instance has is open descriptors:
  *   0          /dev/null
- *   1, 2       console (a pipe that the backend reads into the tenant's log)
+ *   1, 2       console (a pipe that the backend reads into the tenant's log;
+ *              O_NONBLOCK: lines are lost rather than waited for)
  *   3          doorbell of the instance (eventfd): every peer rings this one
  *   4, 5       control channel: memory (sealed memfd), the orchestrator's doorbell
  *   6+2i, 7+2i channel i, one per front worker: memory, that worker's doorbell

@@ -141,3 +141,21 @@ def test_too_long_a_command_line_is_said(tmp_path):
     status, text = boot(tmp_path, "argv", *["x"] * 70)
     assert "more than 64 words" in text
     assert status == PANIC
+
+
+def test_hello_starts_and_says_that_it_has_no_channel(tmp_path):
+    status, text = boot(tmp_path, "roomkey.tenant=acme", "roomkey.generation=1", "roomkey.channels=1",
+                        "roomkey.memory=8192", image=IMAGES / "hello-1.0.0.img")
+    assert "hello 1.0.0 on pvh: on_start returned 0, no channel: nothing to serve\n" in text
+    assert status == 0
+
+
+def test_a_version_that_fails_in_on_start_says_so_in_its_status(tmp_path):
+    status, text = boot(tmp_path, "roomkey.tenant=acme", "roomkey.generation=1", "roomkey.channels=1",
+                        "roomkey.memory=8192", image=IMAGES / "hello-3.0.0.img")
+    assert "hello 3.0.0 on pvh: on_start returned " in text
+    assert status == 65
+
+
+def test_an_image_that_no_backend_launched_says_so(tmp_path):
+    assert boot(tmp_path, image=IMAGES / "hello-1.0.0.img")[0] == 64
