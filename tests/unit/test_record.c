@@ -267,7 +267,7 @@ static void a_key_update_changes_the_way_in(void **state)
 
 static void a_key_update_that_was_asked_for_goes_out_once_before_data(void **state)
 {
-    size_t written, at;
+    size_t used, written, at;
 
     (void)state;
     begin(AES_13);
@@ -275,6 +275,8 @@ static void a_key_update_that_was_asked_for_goes_out_once_before_data(void **sta
         assert_int_equal(send_record(TLS_HANDSHAKE, "\x18\0\0\x01\x01", 5), RC_AGAIN);
         assert_int_equal(record_key_update(&client.out), RC_OK);
     }
+    assert_int_equal(record_write(&tenant, 1, "data", 4, &used, out, 20, &written), RC_FULL);
+    assert_int_equal(written, 0);
     assert_true(record_pending(&tenant));
     written = write_all(1, "data", 4);
     at = expect(0, written, TLS_HANDSHAKE, "\x18\0\0\x01\0", 5);
