@@ -9,3 +9,5 @@ target_link_libraries(sandbox_house PRIVATE roomkey_warnings
                       PUBLIC roomkey_sandbox PkgConfig::CMOCKA)
 add_dependencies(sandbox_house sandbox_guest)
 roomkey_test(test_sandbox SOURCES test_sandbox.c LIBRARIES sandbox_house)
+roomkey_test(test_sandbox_walls SOURCES test_sandbox_walls.c LIBRARIES sandbox_house)
+roomkey_test(test_sandbox_adopt SOURCES test_sandbox_adopt.c LIBRARIES sandbox_house)

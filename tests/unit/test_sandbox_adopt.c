@@ -1,0 +1,169 @@
+/* Instances outlive the orchestrator that started them, and are found again. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "tests/unit/sandbox_house.h"
+#include "tests/unit/unit.h"
+
+static const struct backend_ops *const ops = &backend_sandbox;
+
+static void is_adopted_by_a_second_backend(void **state)
+{
+    struct backend_channel before, after;
+    struct backend_handle handle;
+    static struct guest g;
+    uint64_t ring = 1;
+    struct house h;
+    char *page;
+
+    (void)state;
+    house_open(&h);
+    guest_start(&g, &h, "serve", 2);
+    guest_wait_line(&g, "waiting");
+    ops->handle(g.instance, &handle);
+    ops->channel(g.instance, 1, &before);
+    page = mmap(NULL, before.len, PROT_READ | PROT_WRITE, MAP_SHARED, before.memory_fd, 0);
+    assert_true(page != MAP_FAILED);
+    page[5000] = 'k';
+    munmap(page, before.len);
+    guest_dispose(&g);
+    house_close(&h);
+
+    house_open(&h);
+    assert_int_equal(guest_adopt(&g, &h, &handle, 2), RC_OK);
+    ops->channel(g.instance, 1, &after);
+    assert_int_equal(after.len, before.len);
+    page = mmap(NULL, after.len, PROT_READ | PROT_WRITE, MAP_SHARED, after.memory_fd, 0);
+    assert_true(page != MAP_FAILED);
+    assert_int_equal(page[5000], 'k');
+    munmap(page, after.len);
+    assert_int_equal(write(after.instance_fd, &ring, 8), 8);
+    guest_wait_line(&g, "rung");
+    ops->kill(g.instance);
+    guest_wait_exit(&g);
+    assert_int_equal(g.started, 0);
+    assert_true(g.why.started);
+    assert_string_equal(g.why.text, "killed by SIGKILL"); /* this process is its parent */
+    guest_dispose(&g);
+    house_close(&h);
+}
+
+/* What a first orchestrator does until it dies: everything but the goodbye. */
+static void first_orchestrator(int out)
+{
+    struct backend_handle handle;
+    static struct guest g;
+    struct house h;
+
+    house_open(&h);
+    guest_start(&g, &h, "serve", 1);
+    guest_wait_line(&g, "waiting");
+    ops->handle(g.instance, &handle);
+    rmdir(h.state);
+    _exit(write(out, &handle, sizeof handle) != sizeof handle);
+}
+
+static void is_adopted_by_a_second_process(void **state)
+{
+    struct backend_channel control;
+    struct backend_handle handle;
+    static struct guest g;
+    uint64_t ring = 1;
+    int ends[2], status;
+    struct house h;
+    pid_t pid;
+
+    (void)state;
+    assert_int_equal(pipe(ends), 0);
+    pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0)
+        first_orchestrator(ends[1]);
+    close(ends[1]);
+    assert_int_equal(read(ends[0], &handle, sizeof handle), sizeof handle);
+    close(ends[0]);
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+
+    house_open(&h);
+    assert_int_equal(guest_adopt(&g, &h, &handle, 1), RC_OK);
+    ops->control(g.instance, &control);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(write(control.instance_fd, &ring, 8), 8);
+        guest_wait_line(&g, "rung");
+        g.console_len = 0;
+        g.console[0] = 0;
+    }
+    ops->kill(g.instance);
+    guest_wait_exit(&g);
+    assert_int_equal(g.exited, 1);
+    assert_non_null(strstr(g.why.text, "status unknown"));
+    guest_dispose(&g);
+    assert_int_equal(guest_adopt(&g, &h, &handle, 1), RC_NOT_FOUND);
+    house_close(&h);
+}
+
+static void is_not_mistaken_for_another(void **state)
+{
+    struct backend_handle handle, other;
+    static struct guest g, adopted;
+    unsigned long long start;
+    struct house h;
+    unsigned uid;
+    int pid;
+
+    (void)state;
+    house_open(&h);
+    guest_start(&g, &h, "serve", 1);
+    guest_wait_line(&g, "waiting");
+    ops->handle(g.instance, &handle);
+    assert_int_equal(sscanf(handle.text, "pid=%d start=%llu uid=%u", &pid, &start, &uid), 3);
+
+    snprintf(other.text, sizeof other.text, "pid=%d start=%llu uid=%u", pid, start + 1, uid);
+    assert_int_equal(guest_adopt(&adopted, &h, &other, 1), RC_NOT_FOUND);
+    snprintf(other.text, sizeof other.text, "pid=%d start=%llu uid=%u", pid, start, uid + 1);
+    assert_int_equal(guest_adopt(&adopted, &h, &other, 1), RC_NOT_FOUND);
+    snprintf(other.text, sizeof other.text, "pid=%d start=%llu uid=%u", getpid(), start, uid);
+    assert_int_equal(guest_adopt(&adopted, &h, &other, 1), RC_NOT_FOUND);
+    /* It has fewer channels than that. */
+    assert_int_equal(guest_adopt(&adopted, &h, &handle, 2), RC_NOT_FOUND);
+
+    ops->kill(g.instance);
+    guest_wait_exit(&g);
+    guest_dispose(&g);
+    house_close(&h);
+}
+
+static void refuses_a_handle_that_is_none(void **state)
+{
+    static const char *const bad[] = {
+        "", "pid=1 start=2 uid=3", "pid=5", "pid=5 start=6 uid=7 more", "pid=-5 start=6 uid=7",
+    };
+    struct backend_handle handle;
+    static struct guest g;
+    struct house h;
+
+    (void)state;
+    house_open(&h);
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        strcpy(handle.text, bad[i]);
+        assert_int_equal(guest_adopt(&g, &h, &handle, 1), RC_INVAL);
+    }
+    house_close(&h);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(is_adopted_by_a_second_backend),
+        cmocka_unit_test(is_adopted_by_a_second_process),
+        cmocka_unit_test(is_not_mistaken_for_another),
+        cmocka_unit_test(refuses_a_handle_that_is_none),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,294 @@
+/* What an instance on the ground "sandbox" cannot do, and what it is made of as
+ * the host sees it. */
+#include <dirent.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "tests/unit/sandbox_house.h"
+#include "tests/unit/unit.h"
+
+static const struct backend_ops *const ops = &backend_sandbox;
+
+/* The attack is the test's state. */
+static void ends_by_seccomp(void **state)
+{
+    static struct guest g;
+    char act[64];
+    struct house h;
+
+    house_open(&h);
+    snprintf(act, sizeof act, "try-%s", (const char *)*state);
+    guest_run(&g, &h, act, 1);
+    assert_true(g.why.started);
+    assert_string_equal(g.console, "");
+    assert_string_equal(g.why.text, "killed: bad system call (seccomp)");
+    house_close(&h);
+}
+
+static void cannot_have_more_memory_than_its_own(void **state)
+{
+    static struct guest g;
+    struct house h;
+    int mib = -1;
+
+    (void)state;
+    house_open(&h);
+    guest_run(&g, &h, "eat", 1);
+    assert_int_equal(sscanf(g.console, "got %d MiB", &mib), 1);
+    assert_true(mib > 8 && mib < 16);
+    house_close(&h);
+}
+
+static int pid_of(const struct guest *g)
+{
+    struct backend_handle handle;
+    int pid = 0;
+
+    ops->handle(g->instance, &handle);
+    assert_int_equal(sscanf(handle.text, "pid=%d", &pid), 1);
+    return pid;
+}
+
+static void read_proc(int pid, const char *name, char *out, size_t size)
+{
+    char path[64];
+    ssize_t n;
+    int fd;
+
+    snprintf(path, sizeof path, "/proc/%d/%s", pid, name);
+    fd = open(path, O_RDONLY | O_CLOEXEC);
+    assert_true(fd >= 0);
+    n = read(fd, out, size - 1);
+    assert_true(n >= 0);
+    out[n] = 0;
+    close(fd);
+}
+
+static void start_serving(struct guest *g, struct house *h)
+{
+    guest_start(g, h, "serve", 1);
+    guest_wait_line(g, "waiting");
+}
+
+static void stop(struct guest *g)
+{
+    ops->kill(g->instance);
+    guest_wait_exit(g);
+    guest_dispose(g);
+}
+
+static void has_no_privilege(void **state)
+{
+    static const char *const lines[] = {
+        "\nCapInh:\t0000000000000000\n",
+        "\nCapPrm:\t0000000000000000\n",
+        "\nCapEff:\t0000000000000000\n",
+        "\nCapBnd:\t0000000000000000\n",
+        "\nCapAmb:\t0000000000000000\n",
+        "\nNoNewPrivs:\t1\n",
+        "\nSeccomp:\t2\n",
+        "\nGroups:\t \n",
+        "\nSigBlk:\t0000000000000000\n",
+        "\nSigIgn:\t0000000000001000\n",
+        "\nSigCgt:\t0000000000000000\n",
+    };
+    static struct guest g;
+    char text[4096];
+    struct house h;
+
+    (void)state;
+    house_open(&h);
+    start_serving(&g, &h);
+    read_proc(pid_of(&g), "status", text, sizeof text);
+    for (size_t i = 0; i < sizeof lines / sizeof lines[0]; i++)
+        if (!strstr(text, lines[i]))
+            fail_msg("%s is not in\n%s", lines[i], text);
+    read_proc(pid_of(&g), "oom_score_adj", text, sizeof text);
+    assert_string_equal(text, "500\n");
+    stop(&g);
+    house_close(&h);
+}
+
+static void has_limits(void **state)
+{
+    static const struct {
+        int resource;
+        rlim_t most;
+    } limits[] = {{RLIMIT_DATA, 16u << 20}, {RLIMIT_NOFILE, 8},    {RLIMIT_NPROC, 1},
+                  {RLIMIT_FSIZE, 0},        {RLIMIT_CORE, 1},      {RLIMIT_MEMLOCK, 0},
+                  {RLIMIT_STACK, 1u << 20}, {RLIMIT_AS, 64u << 20}};
+    static struct guest g;
+    struct rlimit now;
+    struct house h;
+
+    (void)state;
+    house_open(&h);
+    start_serving(&g, &h);
+    for (size_t i = 0; i < sizeof limits / sizeof limits[0]; i++) {
+        assert_int_equal(prlimit(pid_of(&g), limits[i].resource, NULL, &now), 0);
+        assert_true(now.rlim_cur <= limits[i].most && now.rlim_max == now.rlim_cur);
+    }
+    stop(&g);
+    house_close(&h);
+}
+
+static unsigned long long namespace_of(int pid, const char *name)
+{
+    char path[64], link[64];
+    ssize_t n;
+
+    snprintf(path, sizeof path, "/proc/%d/ns/%s", pid, name);
+    n = readlink(path, link, sizeof link - 1);
+    assert_true(n > 0);
+    link[n] = 0;
+    return strtoull(strchr(link, '[') + 1, NULL, 10);
+}
+
+static void lives_in_namespaces_of_its_own(void **state)
+{
+    /* The two that hold nothing are one for all of an orchestrator's instances. */
+    static const struct {
+        const char *name;
+        bool own;
+    } spaces[] = {{"user", true},   {"pid", true},  {"ipc", true}, {"uts", true},
+                  {"cgroup", true}, {"mnt", false}, {"net", false}};
+    static struct guest a, b;
+    struct house h;
+
+    (void)state;
+    house_open(&h);
+    start_serving(&a, &h);
+    start_serving(&b, &h);
+    for (size_t i = 0; i < sizeof spaces / sizeof spaces[0]; i++) {
+        unsigned long long of_a = namespace_of(pid_of(&a), spaces[i].name);
+
+        assert_true(of_a != namespace_of(getpid(), spaces[i].name));
+        assert_int_equal(of_a != namespace_of(pid_of(&b), spaces[i].name), spaces[i].own);
+    }
+    stop(&a);
+    stop(&b);
+    house_close(&h);
+}
+
+static void has_an_empty_root_and_no_network_device(void **state)
+{
+    static struct guest g;
+    struct dirent *e;
+    char text[4096];
+    char path[64];
+    struct house h;
+    unsigned rows = 0;
+    DIR *d;
+
+    (void)state;
+    house_open(&h);
+    start_serving(&g, &h);
+    snprintf(path, sizeof path, "/proc/%d/root", pid_of(&g));
+    d = opendir(path);
+    assert_non_null(d);
+    while ((e = readdir(d)))
+        assert_true(!strcmp(e->d_name, ".") || !strcmp(e->d_name, ".."));
+    assert_int_equal(openat(dirfd(d), "file", O_CREAT | O_WRONLY, 0600), -1);
+    closedir(d);
+
+    read_proc(pid_of(&g), "mounts", text, sizeof text);
+    assert_ptr_equal(strchr(text, '\n'), text + strlen(text) - 1);
+    assert_non_null(strstr(text, " / tmpfs ro,"));
+    /* Loopback is there in any namespace; it is down and has no address. */
+    read_proc(pid_of(&g), "net/dev", text, sizeof text);
+    for (const char *p = text; (p = strchr(p, ':')); p++)
+        rows++;
+    assert_int_equal(rows, 1);
+    read_proc(pid_of(&g), "net/fib_trie", text, sizeof text);
+    assert_string_equal(text, "");
+    read_proc(pid_of(&g), "environ", text, sizeof text);
+    assert_string_equal(text, "");
+    stop(&g);
+    house_close(&h);
+}
+
+static unsigned uid_of(const struct guest *g)
+{
+    char text[4096];
+    unsigned uid[4], gid[4];
+
+    read_proc(pid_of(g), "status", text, sizeof text);
+    assert_int_equal(sscanf(strstr(text, "\nUid:"), "\nUid: %u %u %u %u\nGid: %u %u %u %u", &uid[0],
+                            &uid[1], &uid[2], &uid[3], &gid[0], &gid[1], &gid[2], &gid[3]),
+                     8);
+    for (int i = 0; i < 4; i++) {
+        assert_int_equal(uid[i], uid[0]);
+        assert_int_equal(gid[i], uid[0]);
+    }
+    return uid[0];
+}
+
+static void shares_no_user_with_anybody(void **state)
+{
+    static struct guest a, b, c;
+    struct house one, two;
+
+    (void)state;
+    house_open(&one);
+    house_open(&two);
+    start_serving(&a, &one);
+    start_serving(&b, &one);
+    start_serving(&c, &two);
+    assert_true(uid_of(&a) >= 0x40000000u && uid_of(&a) < 0x60000000u);
+    assert_true(uid_of(&a) != uid_of(&b));
+    assert_true(uid_of(&a) != uid_of(&c) && uid_of(&b) != uid_of(&c));
+    stop(&a);
+    stop(&b);
+    stop(&c);
+    house_close(&two);
+    house_close(&one);
+}
+
+#define ENDS(attack)                                                      \
+    {                                                                     \
+        .name = "ends_by_seccomp: " attack, .test_func = ends_by_seccomp, \
+        .initial_state = (attack)                                         \
+    }
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        ENDS("open"),
+        ENDS("openat"),
+        ENDS("creat"),
+        ENDS("socket"),
+        ENDS("fork"),
+        ENDS("clone"),
+        ENDS("clone3"),
+        ENDS("ptrace"),
+        ENDS("kill"),
+        ENDS("execve"),
+        ENDS("execveat"),
+        ENDS("mount"),
+        ENDS("unshare"),
+        ENDS("setns"),
+        ENDS("bpf"),
+        ENDS("iouring"),
+        ENDS("memfd"),
+        ENDS("ftruncate"),
+        ENDS("dup"),
+        ENDS("processvm"),
+        ENDS("keyctl"),
+        ENDS("mprotect"),
+        ENDS("mmapexec"),
+        ENDS("x32"),
+        ENDS("compat"),
+        cmocka_unit_test(cannot_have_more_memory_than_its_own),
+        cmocka_unit_test(has_no_privilege),
+        cmocka_unit_test(has_limits),
+        cmocka_unit_test(lives_in_namespaces_of_its_own),
+        cmocka_unit_test(has_an_empty_root_and_no_network_device),
+        cmocka_unit_test(shares_no_user_with_anybody),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
