@@ -19,28 +19,32 @@
 #define IMAGE_USE_CC "make it with roomkey-cc"
 
 #define IMAGE_FAULTS(X)                                                                      \
-    X(EMPTY, "it is empty, not an ELF file", IMAGE_USE_CC)                                              \
+    X(EMPTY, "it is empty, not an ELF file", IMAGE_USE_CC)                                   \
     X(NOT_ELF, "it is not an ELF file", IMAGE_USE_CC)                                        \
     X(NOT_64, "it is a 32-bit ELF file", IMAGE_USE_CC)                                       \
     X(FOREIGN, "it is made for another machine than x86-64", IMAGE_USE_CC " on x86-64")      \
-    X(TRUNCATED, "it is truncated: its headers point past its end", "copy the file again")   \
     X(PIE, "it is position-independent (ET_DYN)",                                            \
       "link it with -static -no-pie, or " IMAGE_USE_CC)                                      \
     X(NOT_EXEC, "it is not an executable", "link it: " IMAGE_USE_CC)                         \
-    X(DYNAMIC, "it is dynamically linked", "link it with -static -no-pie, or " IMAGE_USE_CC) \
+    X(TRUNCATED, "it is truncated: its headers point past its end", "copy the file again")   \
     X(HEADERS, "its ELF headers make no sense", IMAGE_USE_CC)                                \
-    X(SEGMENTS, "its segments overlap or wrap", IMAGE_USE_CC)                                \
-    X(PLACE, "a segment lies outside of 4 KiB to 1 GiB", "use the default link address")     \
-    X(WX, "a segment is both writable and executable", "link it without -z execstack or -N") \
-    X(ENTRY, "its entry point is not in executable memory", IMAGE_USE_CC)                    \
-    X(NO_PVH, "it has no PVH entry note (Xen, type 18)", IMAGE_USE_CC)                       \
-    X(NO_MANIFEST, "it has no Roomkey manifest note", IMAGE_USE_CC)                          \
-    X(TWICE, "it has a note twice", IMAGE_USE_CC)                                            \
+    X(DYNAMIC, "it is dynamically linked", "link it with -static -no-pie, or " IMAGE_USE_CC) \
+    X(WX, "a segment, or the stack, is writable and executable",                             \
+      "link it without -z execstack and -N")                                                 \
+    X(PLACE, "a segment lies outside of 4 KiB to 1 GiB, or not at its physical address",     \
+      "use the default link address")                                                        \
+    X(SEGMENTS, "its segments overlap, or are not in order and on pages of their own",       \
+      IMAGE_USE_CC)                                                                          \
+    X(ENTRY, "an entry point of it is not in executable memory", IMAGE_USE_CC)               \
+    X(NOTES, "its notes make no sense", IMAGE_USE_CC)                                        \
+    X(TWICE, "it has the same note twice", IMAGE_USE_CC)                                     \
+    X(NO_PVH, "it has no note with a PVH entry (Xen, type 18)", IMAGE_USE_CC)                \
+    X(NO_MANIFEST, "it has no note with a Roomkey manifest", IMAGE_USE_CC)                   \
     X(MANIFEST, "its Roomkey manifest makes no sense", IMAGE_USE_CC)                         \
     X(ABI, "it is made for another runtime ABI than this Roomkey's",                         \
       "make it again with this Roomkey's roomkey-cc")                                        \
     X(MEMORY, "its manifest asks for less than 1 MiB or more than 1 GiB of memory",          \
-      "ask for a sane --memory when you make it")
+      "ask for something in between when you make it")
 
 enum image_fault {
     IMAGE_OK = 0,

@@ -1,0 +1,352 @@
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/stat.h>
+
+#include "elf_fixture.h"
+#include "orchestrator/image_store.h"
+#include "scratch.h"
+
+struct house {
+    struct scratch scratch;
+    uv_loop_t loop;
+    struct image_store *store;
+    struct refusal no;
+    struct elf_fixture elf;
+    unsigned called;
+    enum rc rc;
+    struct image_facts facts;
+};
+
+static void open_store(struct house *h)
+{
+    if (image_store_open(&h->loop, h->scratch.dir, &h->store, &h->no) != RC_OK)
+        fail_msg("%s: %s", h->no.what, h->no.why);
+}
+
+static int set_up(void **state)
+{
+    struct house *h = calloc(1, sizeof *h);
+    const struct manifest m = {.abi = MANIFEST_ABI,
+                               .memory_kib = 4096,
+                               .name = "hello",
+                               .version = "1.0.0",
+                               .alpn = "http/1.1"};
+
+    scratch_make(&h->scratch);
+    assert_int_equal(uv_loop_init(&h->loop), 0);
+    assert_true(elf_make(&h->elf, &m));
+    open_store(h);
+    *state = h;
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    struct house *h = *state;
+
+    image_store_close(h->store);
+    assert_int_equal(uv_loop_close(&h->loop), 0);
+    scratch_remove(&h->scratch);
+    free(h);
+    return 0;
+}
+
+static void must_say(const struct house *h, const char *words)
+{
+    char line[2048];
+
+    if (!strstr(refusal_line(&h->no, line, sizeof line), words))
+        fail_msg("\"%s\" is not in: %s", words, line);
+    assert_string_not_equal(h->no.todo, "");
+}
+
+static unsigned files(const struct house *h)
+{
+    char n[16];
+
+    scratch_out(&h->scratch, n, sizeof n, "ls -A images/sha256 | wc -l");
+    return (unsigned)atoi(n);
+}
+
+static void on_added(void *arg, enum rc rc, const struct image_facts *facts,
+                     const struct refusal *no)
+{
+    struct house *h = arg;
+
+    h->called++;
+    h->rc = rc;
+    if (rc)
+        h->no = *no;
+    else
+        h->facts = *facts;
+}
+
+static struct image_add *begin(struct house *h)
+{
+    struct image_add *add;
+
+    assert_int_equal(image_add_begin(h->store, "hello", "1.0.0", &add, &h->no), RC_OK);
+    return add;
+}
+
+static enum rc finish(struct house *h, struct image_add *add)
+{
+    h->called = 0;
+    image_add_finish(add, on_added, h);
+    assert_int_equal(h->called, 0);
+    uv_run(&h->loop, UV_RUN_DEFAULT);
+    assert_int_equal(h->called, 1);
+    return h->rc;
+}
+
+/* In pieces, as it comes from a socket. */
+static enum rc add_bytes(struct house *h, const unsigned char *bytes, size_t len)
+{
+    struct image_add *add = begin(h);
+
+    for (size_t n; len > 0; bytes += n, len -= n) {
+        n = len < 1000 ? len : 1000;
+        assert_int_equal(image_add_write(add, bytes, n, &h->no), RC_OK);
+    }
+    return finish(h, add);
+}
+
+static void an_image_is_kept_under_its_hash(void **state)
+{
+    struct house *h = *state;
+    char hash[80];
+    unsigned char back[sizeof h->elf.bytes];
+    struct stat st;
+    int fd;
+
+    assert_int_equal(add_bytes(h, h->elf.bytes, h->elf.len), RC_OK);
+    scratch_out(&h->scratch, hash, sizeof hash, "sha256sum images/sha256/* | cut -c1-64");
+    assert_string_equal(h->facts.sha256, hash);
+    assert_string_equal(h->facts.manifest.version, "1.0.0");
+    assert_int_equal(h->facts.size, h->elf.len);
+    assert_int_equal(image_store_fd(h->store, hash, &fd), RC_OK);
+    assert_int_equal(fstat(fd, &st), 0);
+    assert_int_equal(st.st_mode & 07777, 0555);
+    assert_int_equal(fcntl(fd, F_GETFL) & O_ACCMODE, O_RDONLY);
+    assert_true(fcntl(fd, F_GETFD) & FD_CLOEXEC);
+    assert_int_equal(read(fd, back, sizeof back), h->elf.len);
+    assert_memory_equal(back, h->elf.bytes, h->elf.len);
+    close(fd);
+    assert_int_equal(files(h), 1);
+}
+
+static void the_same_content_twice_is_one_file(void **state)
+{
+    struct house *h = *state;
+
+    assert_int_equal(add_bytes(h, h->elf.bytes, h->elf.len), RC_OK);
+    assert_int_equal(add_bytes(h, h->elf.bytes, h->elf.len), RC_OK);
+    assert_int_equal(files(h), 1);
+    assert_int_equal(image_store_remove(h->store, h->facts.sha256), RC_OK);
+    assert_int_equal(image_store_remove(h->store, h->facts.sha256), RC_OK);
+    assert_int_equal(files(h), 0);
+    int fd;
+    assert_int_equal(image_store_fd(h->store, h->facts.sha256, &fd), RC_NOT_FOUND);
+}
+
+static void what_is_no_image_leaves_nothing_behind(void **state)
+{
+    struct house *h = *state;
+
+    assert_int_equal(add_bytes(h, (const unsigned char *)"hello", 5), RC_INVAL);
+    must_say(h, "ELF");
+    assert_int_equal(add_bytes(h, h->elf.bytes, 0), RC_INVAL);
+    must_say(h, "empty");
+    assert_int_equal(add_bytes(h, h->elf.bytes, h->elf.len - 1), RC_INVAL);
+    must_say(h, "truncated");
+    assert_int_equal(files(h), 0);
+}
+
+static void another_name_than_the_manifest_s_is_refused(void **state)
+{
+    struct house *h = *state;
+    struct image_add *add;
+
+    assert_int_equal(image_add_begin(h->store, "hello", "2.0.0", &add, &h->no), RC_OK);
+    assert_int_equal(image_add_write(add, h->elf.bytes, h->elf.len, &h->no), RC_OK);
+    assert_int_equal(finish(h, add), RC_INVAL);
+    must_say(h, "hello:1.0.0");
+    assert_int_equal(image_add_begin(h->store, "hel/lo", "2.0.0", &add, &h->no), RC_INVAL);
+    assert_int_equal(image_add_begin(h->store, "hello", "../1", &add, &h->no), RC_INVAL);
+    must_say(h, "NAME:VERSION");
+    assert_int_equal(files(h), 0);
+}
+
+static void an_aborted_add_leaves_nothing_behind(void **state)
+{
+    struct house *h = *state;
+    struct image_add *add = begin(h);
+
+    assert_int_equal(image_add_write(add, h->elf.bytes, 100, &h->no), RC_OK);
+    assert_int_equal(files(h), 1);
+    image_add_abort(add);
+    assert_int_equal(files(h), 0);
+}
+
+static void two_adds_at_once_do_not_mix(void **state)
+{
+    struct house *h = *state;
+    struct image_add *a = begin(h), *b = begin(h);
+
+    assert_int_equal(image_add_write(a, h->elf.bytes, h->elf.len, &h->no), RC_OK);
+    assert_int_equal(image_add_write(b, "garbage", 7, &h->no), RC_OK);
+    h->called = 0;
+    image_add_finish(a, on_added, h);
+    uv_run(&h->loop, UV_RUN_DEFAULT);
+    assert_int_equal(h->rc, RC_OK);
+    image_add_finish(b, on_added, h);
+    uv_run(&h->loop, UV_RUN_DEFAULT);
+    assert_int_equal(h->rc, RC_INVAL);
+    assert_int_equal(files(h), 1);
+}
+
+static void more_than_the_limit_is_refused(void **state)
+{
+    struct house *h = *state;
+    struct image_add *add = begin(h);
+    char byte = 0;
+
+    /* A size that no memory is read of: it is refused before. */
+    assert_int_equal(image_add_write(add, &byte, IMAGE_SIZE_MAX + 1, &h->no), RC_TOO_LARGE);
+    must_say(h, "256 MiB");
+    assert_int_equal(image_add_write(add, &byte, 1, &h->no), RC_OK);
+    assert_int_equal(image_add_write(add, &byte, IMAGE_SIZE_MAX, &h->no), RC_TOO_LARGE);
+    image_add_abort(add);
+}
+
+/* /dev/full in place of the temporary file is a disk without room. */
+static void a_full_disk_is_said_and_leaves_nothing_behind(void **state)
+{
+    struct house *h = *state;
+    struct image_add *add = begin(h);
+    int full = open("/dev/full", O_WRONLY | O_CLOEXEC);
+    char target[128], path[160];
+
+    assert_true(full >= 0);
+    for (int fd = 3; fd < 256; fd++) {
+        ssize_t n;
+
+        snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+        n = readlink(path, target, sizeof target - 1);
+        if (n < 0)
+            continue;
+        target[n] = '\0';
+        if (strstr(target, h->scratch.dir) && strstr(target, ".add-"))
+            assert_int_equal(dup2(full, fd), fd);
+    }
+    close(full);
+    assert_int_equal(image_add_write(add, h->elf.bytes, h->elf.len, &h->no), RC_FULL);
+    must_say(h, "full");
+    image_add_abort(add);
+    assert_int_equal(files(h), 0);
+}
+
+static void a_crash_before_the_rename_is_swept_at_the_next_start(void **state)
+{
+    struct house *h = *state;
+    pid_t child = fork();
+    int status;
+
+    if (child == 0) {
+        struct image_add *add = begin(h);
+
+        if (image_add_write(add, h->elf.bytes, h->elf.len, &h->no) != RC_OK)
+            _exit(1);
+        kill(getpid(), SIGKILL);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFSIGNALED(status));
+    assert_int_equal(files(h), 1);
+    image_store_close(h->store);
+    open_store(h);
+    assert_int_equal(files(h), 0);
+    assert_int_equal(add_bytes(h, h->elf.bytes, h->elf.len), RC_OK);
+}
+
+static bool nobody(void *arg, const char *sha256)
+{
+    (void)sha256;
+    ++*(unsigned *)arg;
+    return false;
+}
+
+static bool somebody(void *arg, const char *sha256)
+{
+    ++*(unsigned *)arg;
+    return sha256[0] != '\0';
+}
+
+static void an_image_that_no_row_knows_is_swept(void **state)
+{
+    struct house *h = *state;
+    unsigned asked = 0;
+
+    assert_int_equal(add_bytes(h, h->elf.bytes, h->elf.len), RC_OK);
+    assert_int_equal(image_store_sweep(h->store, somebody, &asked), RC_OK);
+    assert_int_equal(files(h), 1);
+    assert_int_equal(image_store_sweep(h->store, nobody, &asked), RC_OK);
+    assert_int_equal(asked, 2);
+    assert_int_equal(files(h), 0);
+}
+
+static void an_image_removed_while_it_is_added_is_not_said_to_be_there(void **state)
+{
+    struct house *h = *state;
+
+    assert_int_equal(add_bytes(h, h->elf.bytes, h->elf.len), RC_OK);
+    struct image_add *add = begin(h);
+    assert_int_equal(image_add_write(add, h->elf.bytes, h->elf.len, &h->no), RC_OK);
+    image_add_finish(add, on_added, h);
+    /* The pool has renamed it when the temporary file is gone; the loop has not run. */
+    while (scratch_sh(&h->scratch, "ls -A images/sha256 | grep -q add") == 0)
+        ;
+    assert_int_equal(image_store_remove(h->store, h->facts.sha256), RC_OK);
+    uv_run(&h->loop, UV_RUN_DEFAULT);
+    assert_int_equal(h->rc, RC_AGAIN);
+    must_say(h, "again");
+}
+
+static void a_name_that_is_no_hash_is_never_opened(void **state)
+{
+    struct house *h = *state;
+    int fd;
+
+    assert_int_equal(image_store_fd(h->store, "../../roomkey.db", &fd), RC_INVAL);
+    assert_int_equal(image_store_remove(h->store, ".."), RC_INVAL);
+}
+
+static void a_state_folder_that_is_not_there_is_said(void **state)
+{
+    struct house *h = *state;
+    struct image_store *s;
+
+    assert_int_equal(image_store_open(&h->loop, "/nonexistent-folder", &s, &h->no), RC_NOT_FOUND);
+    must_say(h, "/nonexistent-folder");
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(an_image_is_kept_under_its_hash),
+        TEST(the_same_content_twice_is_one_file),
+        TEST(what_is_no_image_leaves_nothing_behind),
+        TEST(another_name_than_the_manifest_s_is_refused),
+        TEST(an_aborted_add_leaves_nothing_behind),
+        TEST(two_adds_at_once_do_not_mix),
+        TEST(more_than_the_limit_is_refused),
+        TEST(a_full_disk_is_said_and_leaves_nothing_behind),
+        TEST(a_crash_before_the_rename_is_swept_at_the_next_start),
+        TEST(an_image_that_no_row_knows_is_swept),
+        TEST(an_image_removed_while_it_is_added_is_not_said_to_be_there),
+        TEST(a_name_that_is_no_hash_is_never_opened),
+        TEST(a_state_folder_that_is_not_there_is_said),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
