@@ -91,6 +91,7 @@ static enum rc send_out(struct rk_request *req)
 {
     enum rc rc = conn_send(req->conn, req->out, req->out_len);
 
+    req->answer_sent |= req->out_len != 0;
     req->out_len = 0;
     return rc;
 }
@@ -291,7 +292,7 @@ enum rc answer_continue(struct rk_request *req)
 {
     static const char text[] = "HTTP/1.1 100 Continue\r\n\r\n";
 
-    if (req->answer != ANSWER_NONE)
+    if (req->answer_sent)
         return RC_OK; /* too late: the final status is on its way */
     return conn_send(req->conn, text, sizeof text - 1);
 }

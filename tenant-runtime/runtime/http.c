@@ -118,7 +118,9 @@ static void serve(void *arg)
 
     if (req->answer == ANSWER_NONE)
         answer_refuse(req, req->body_fault ? req->body_fault : 500);
-    rc = answer_end(req);
+    else if (req->body_fault && req->left != 0)
+        c->broken = true; /* made of a body that was not whole, and looks whole */
+    rc = c->broken ? RC_CLOSED : answer_end(req);
     if (rc == RC_FAILED) {
         rk_log(RK_ERROR, "%s %s: the answer ended before its length: connection reset",
                rk_method(req), rk_target(req));

@@ -45,7 +45,7 @@ struct rk_request {
     } field[LIMIT_FIELDS];
     uint16_t fields, path, query, text_len;
     uint16_t head_bytes; /* as they came */
-    char first[24];      /* the first of those, for telling 501 from 400 */
+    char first[24];      /* the request line's first, for what llhttp does not tell */
     uint8_t method;
     bool in_field, head_over;
     int refusal; /* status that the runtime answers with; 0: it is the app's turn */
@@ -62,7 +62,7 @@ struct rk_request {
 
     /* The answer. */
     enum answer_state answer;
-    bool chunked, no_body;
+    bool chunked, no_body, answer_sent; /* _sent: in part at least */
     int64_t left;     /* bytes of body still due; -1: not known */
     uint32_t out_len; /* of `out`: waiting to be sent */
 

@@ -1,6 +1,5 @@
 #include "tenant-runtime/runtime/http_parser.h"
 
-#include <ctype.h>
 #include <string.h>
 
 #include "common/core/check.h"
@@ -124,28 +123,38 @@ void http_parser_init(llhttp_t *parser, struct rk_request *req)
     parser->data = req;
 }
 
+/* Keeps the first bytes of the request line. */
+static void keep_first(struct rk_request *req, const uint8_t *data, size_t len)
+{
+    size_t n = strlen(req->first);
+
+    for (size_t i = 0; i < len && n < sizeof req->first - 1; i++)
+        if (n || (data[i] != '\r' && data[i] != '\n'))
+            req->first[n++] = (char)data[i];
+}
+
+static size_t method_len(const struct rk_request *req)
+{
+    return strspn(req->first, "ABCDEFGHIJKLMNOPQRSTUVWXYZ-_");
+}
+
 /* A method that llhttp does not know, or no method at all? */
 static int unknown_method(const struct rk_request *req)
 {
-    const char *p = req->first;
+    size_t len = method_len(req);
 
-    while (*p == '\r' || *p == '\n')
-        p++;
-    if (!isupper((unsigned char)*p))
-        return 400;
-    while (isupper((unsigned char)*p) || *p == '-' || *p == '_')
-        p++;
-    return *p == ' ' || *p == '\0' ? 501 : 400;
+    return len && (req->first[len] == ' ' || !req->first[len]) ? 501 : 400;
 }
 
-static int status_of(llhttp_errno_t err, const struct rk_request *req)
+static int status_of(llhttp_errno_t err, const llhttp_t *parser, const struct rk_request *req)
 {
     if (req->refusal)
         return req->refusal;
     switch (err) {
     case HPE_INVALID_METHOD:
         return unknown_method(req);
-    case HPE_INVALID_VERSION:
+    case HPE_INVALID_VERSION: /* or what stands behind a good one, or no number */
+        return parser->http_major < 2 ? 400 : 505;
     case HPE_PAUSED_H2_UPGRADE:
         return 505;
     default:
@@ -156,24 +165,24 @@ static int status_of(llhttp_errno_t err, const struct rk_request *req)
 enum rc http_parser_head(llhttp_t *parser, struct rk_request *req, const uint8_t *data, size_t len,
                          size_t *used)
 {
-    size_t n = req->head_bytes;
     llhttp_errno_t err;
 
-    /* Kept for unknown_method(). */
-    for (size_t i = 0; n < sizeof req->first - 1 && i < len; i++)
-        req->first[n++] = (char)data[i];
-
+    keep_first(req, data, len);
     err = llhttp_execute(parser, (const char *)data, len);
     *used = len;
     if (err == HPE_OK)
         return RC_AGAIN;
     if (err != HPE_PAUSED || !req->head_over) {
-        req->refusal = status_of(err, req);
+        req->refusal = status_of(err, parser, req);
         return RC_MALFORMED;
     }
     *used = (size_t)((const uint8_t *)llhttp_get_error_pos(parser) - data);
     CHECK(*used <= len);
     llhttp_resume(parser);
+    if (req->first[method_len(req) + 1] == ' ') { /* llhttp takes "GET  /" */
+        req->refusal = 400;
+        return RC_MALFORMED;
+    }
     return RC_OK;
 }
 
