@@ -5,6 +5,8 @@
  * launched(): on_started -> … -> on_pidfd(): on_exit -> dispose.
  * Failure: a start that failed after its clone leaves a process to wait for, so
  * on_exit comes from on_pidfd() then too; without a process, from launched(). */
+#include "orchestrator/backend/sandbox/sandbox.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -18,12 +20,10 @@
 
 #include "common/core/check.h"
 #include "common/core/sm.h"
-#include "orchestrator/backend/backend.h"
 #include "orchestrator/backend/sandbox/sandbox_channels.h"
 #include "orchestrator/backend/sandbox/sandbox_console.h"
 #include "orchestrator/backend/sandbox/sandbox_exit.h"
 #include "orchestrator/backend/sandbox/sandbox_filter.h"
-#include "orchestrator/backend/sandbox/sandbox_launcher.h"
 #include "orchestrator/backend/sandbox/sandbox_limits.h"
 #include "orchestrator/backend/sandbox/sandbox_probe.h"
 #include "orchestrator/backend/sandbox/sandbox_process.h"
@@ -449,6 +449,11 @@ static void sandbox_channel(const struct backend_instance *i, unsigned index,
                             struct backend_channel *out)
 {
     channel_at(i, 1 + index, out);
+}
+
+const struct sandbox_launch *sandbox_launched(const struct backend_instance *i)
+{
+    return &i->launch;
 }
 
 /*----- the ground as a whole -----*/
