@@ -1,0 +1,505 @@
+#include "tls-front/channel.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "common/core/check.h"
+#include "common/core/handover.h"
+#include "common/host/log.h"
+#include "tls-front/orch.h"
+#include "tls-front/relay.h"
+#include "tls-front/route.h"
+#include "tls-front/worker.h"
+
+/* Doorbells in a second with nothing new behind them: somebody wastes our time. */
+#define IDLE_RINGS_MAX 5000u
+
+struct channels {
+    TAILQ_HEAD(, channel) all;
+    TAILQ_HEAD(, channel) dirty;
+    uv_prepare_t prepare;
+    uv_check_t check;
+};
+
+static void service(struct channel *ch);
+
+/*----- telling roomkeyd -----*/
+
+static void send_instance(struct channel *ch, enum control_type type)
+{
+    struct control_msg m = {.type = type, .instance = ch->id};
+
+    orch_send(ch->w, &m);
+}
+
+static void send_activity(struct channel *ch)
+{
+    struct control_msg m = {.type = CONTROL_ACTIVITY};
+
+    m.activity.id = ch->id;
+    m.activity.connections = ch->connections;
+    m.activity.bytes = ch->bytes;
+    ch->bytes = 0;
+    ch->told_connections = ch->connections;
+    orch_send(ch->w, &m);
+}
+
+/*----- doorbells: rung once, before the loop sleeps -----*/
+
+static void mark(struct channel *ch)
+{
+    if (ch->dirty || ch->state == CHANNEL_DEAD)
+        return;
+    ch->dirty = true;
+    TAILQ_INSERT_TAIL(&ch->w->channels->dirty, ch, dirty_entry);
+}
+
+static void unmark(struct channel *ch)
+{
+    if (ch->dirty)
+        TAILQ_REMOVE(&ch->w->channels->dirty, ch, dirty_entry);
+    ch->dirty = false;
+}
+
+static void ring_bell(int fd)
+{
+    const uint64_t one = 1;
+
+    /* Full means that it has been rung and not answered yet. */
+    if (write(fd, &one, sizeof one) < 0 && errno != EAGAIN)
+        log_warning("a doorbell cannot be rung: %s", strerror(errno));
+}
+
+void channel_wrote(struct channel *ch)
+{
+    ch->wrote = true;
+    mark(ch);
+}
+
+enum rc channel_put(struct channel *ch, uint8_t type, uint64_t conn, const void *payload,
+                    uint32_t len)
+{
+    enum rc rc = mux_put(&ch->ring, type, conn, payload, len);
+
+    if (!rc) {
+        channel_wrote(ch);
+    } else if (rc != RC_FULL) {
+        channel_complain(ch, "an index of its ring is impossible");
+        rc = RC_FULL;
+    }
+    return rc;
+}
+
+/*----- the end of a channel -----*/
+
+static void on_closed(uv_handle_t *handle)
+{
+    struct channel *ch = handle->data;
+
+    munmap(ch->mem, ch->mem_len);
+    close(ch->bell_out);
+    close(ch->bell_in);
+    tenant_unref(ch->w, ch->tenant);
+    free(ch);
+}
+
+static void retire(struct channel *ch)
+{
+    if (ch->tenant->channel == ch)
+        ch->tenant->channel = NULL;
+}
+
+static void kill_channel(struct channel *ch)
+{
+    struct conn *c;
+
+    if (ch->state == CHANNEL_DEAD)
+        return;
+    ch->state = CHANNEL_DEAD;
+    retire(ch);
+    unmark(ch);
+    while ((c = TAILQ_FIRST(&ch->conns))) {
+        channel_leave(ch, c);
+        if (c->sm.state == CONN_CLOSED)
+            conn_settle(c);
+        else
+            conn_close(c, CONN_RST);
+    }
+    ring_leave(&ch->ring);
+    ring_bell(ch->bell_out);
+    TAILQ_REMOVE(&ch->w->channels->all, ch, entry);
+    uv_close((uv_handle_t *)&ch->poll, on_closed);
+}
+
+void channel_complain(struct channel *ch, const char *why)
+{
+    if (ch->broken || ch->state == CHANNEL_DEAD)
+        return;
+    ch->broken = why;
+    mark(ch);
+}
+
+static void complain(struct channel *ch)
+{
+    struct control_msg m = {.type = CONTROL_COMPLAINT};
+
+    log_error("tenant %s broke the channel's rules: %s; its %u connections are reset",
+              ch->tenant->name, ch->broken, ch->connections);
+    m.complaint.id = ch->id;
+    strncpy(m.complaint.text, ch->broken, sizeof m.complaint.text - 1);
+    orch_send(ch->w, &m);
+    kill_channel(ch);
+}
+
+static void flush(struct worker *w)
+{
+    struct channel *ch;
+
+    while ((ch = TAILQ_FIRST(&w->channels->dirty))) {
+        bool ring = false;
+
+        unmark(ch);
+        if (ch->broken) {
+            complain(ch);
+            continue;
+        }
+        if (ch->wrote)
+            ring |= ring_must_notify(&ch->ring, RING_NOTIFY_WRITE);
+        if (ch->read)
+            ring |= ring_must_notify(&ch->ring, RING_NOTIFY_READ);
+        ch->wrote = ch->read = false;
+        if (ring)
+            ring_bell(ch->bell_out);
+    }
+}
+
+static void on_prepare(uv_prepare_t *handle)
+{
+    flush(handle->data);
+}
+
+static void on_check(uv_check_t *handle)
+{
+    flush(handle->data);
+}
+
+/*----- doorbells that ring here -----*/
+
+static bool room_for_blocked(const struct channel *ch)
+{
+    struct ring_span span;
+    uint32_t n;
+
+    return !TAILQ_EMPTY(&ch->blocked) && ring_writable(&ch->ring, &span, &n) == RC_OK &&
+           n >= ch->ring.tx_size / 4;
+}
+
+/* Those that find no room again are behind `last`. */
+static void resume_blocked(struct channel *ch)
+{
+    struct conn *c, *last = TAILQ_LAST(&ch->blocked, conn_list);
+    bool done = !last;
+
+    while (!done && !ch->broken) {
+        c = TAILQ_FIRST(&ch->blocked);
+        done = c == last;
+        TAILQ_REMOVE(&ch->blocked, c, queued);
+        c->blocked = false;
+        relay_resume(c);
+    }
+}
+
+static void on_bell(uv_poll_t *poll, int status, int events)
+{
+    struct channel *ch = poll->data;
+
+    (void)events;
+    if (status < 0)
+        channel_complain(ch, "its doorbell is broken");
+    else
+        service(ch);
+}
+
+static void service(struct channel *ch)
+{
+    struct ring_span span;
+    uint64_t count;
+    uint32_t n;
+
+    /* More frames: leave the doorbell as it is, and the loop comes back here when
+     * the others had their turn. */
+    if (relay_frames(ch)) {
+        mark(ch);
+        return;
+    }
+    if (room_for_blocked(ch))
+        resume_blocked(ch);
+    if (ch->read)
+        mark(ch);
+    else if (++ch->idle_rings > IDLE_RINGS_MAX)
+        channel_complain(ch, "it rings without end and has nothing to say");
+    if (ch->broken)
+        return;
+
+    if (read(ch->bell_in, &count, sizeof count) < 0 && errno != EAGAIN) {
+        channel_complain(ch, "its doorbell is broken");
+        return;
+    }
+    ring_want(&ch->ring,
+              TAILQ_EMPTY(&ch->blocked) ? RING_NOTIFY_WRITE : RING_NOTIFY_WRITE | RING_NOTIFY_READ);
+    if (ring_readable(&ch->ring, &span, &n) != RC_OK || n > 0 || room_for_blocked(ch)) {
+        ring_bell(ch->bell_in); /* it came in between */
+    } else if (ring_peer(&ch->ring) != RING_CONNECTED) {
+        if (ch->state == CHANNEL_ACTIVE)
+            channel_complain(ch, "it left its channel");
+        else
+            kill_channel(ch);
+    }
+}
+
+/*----- connections -----*/
+
+void channel_join(struct channel *ch, struct conn *c)
+{
+    c->channel = ch;
+    TAILQ_INSERT_TAIL(&ch->conns, c, on_channel);
+    if (ch->connections++ == 0)
+        send_activity(ch);
+}
+
+void channel_leave(struct channel *ch, struct conn *c)
+{
+    CHECK(c->channel == ch);
+    if (c->blocked)
+        TAILQ_REMOVE(&ch->blocked, c, queued);
+    c->blocked = false;
+    TAILQ_REMOVE(&ch->conns, c, on_channel);
+    c->channel = NULL;
+    if (--ch->connections > 0 || ch->state == CHANNEL_DEAD)
+        return;
+    send_activity(ch);
+    if (ch->state == CHANNEL_RETIRED) {
+        ch->state = CHANNEL_RELEASED;
+        send_instance(ch, CONTROL_RELEASED);
+    }
+}
+
+void channel_block(struct channel *ch, struct conn *c)
+{
+    if (c->blocked)
+        return;
+    c->blocked = true;
+    TAILQ_INSERT_TAIL(&ch->blocked, c, queued);
+    /* Wanted now, and looked at again: the room may have come already. */
+    ring_want(&ch->ring, RING_NOTIFY_READ);
+    if (room_for_blocked(ch))
+        ring_bell(ch->bell_in);
+}
+
+/*----- what roomkeyd says -----*/
+
+static struct channel *find(struct worker *w, const struct control_instance *id)
+{
+    struct channel *ch;
+
+    TAILQ_FOREACH(ch, &w->channels->all, entry)
+    if (ch->id.instance == id->instance && ch->id.generation == id->generation)
+        return ch;
+    return NULL;
+}
+
+/* Sealed against shrinking, or its owner could make us fault on a read. */
+static enum rc map(struct channel *ch, int fd)
+{
+    int seals = fcntl(fd, F_GET_SEALS);
+    struct stat st;
+
+    if (seals < 0 || !(seals & F_SEAL_SHRINK) || fstat(fd, &st) != 0 ||
+        st.st_size < (off_t)RING_PAGE_SIZE ||
+        st.st_size > (off_t)ring_bytes(RING_ORDER_MAX, RING_ORDER_MAX))
+        return RC_MALFORMED;
+    ch->mem_len = (size_t)st.st_size;
+    ch->mem = mmap(NULL, ch->mem_len, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (ch->mem == MAP_FAILED)
+        return RC_NOMEM;
+    return RC_OK;
+}
+
+static enum rc attach(struct channel *ch)
+{
+    struct mux_hello hello = {MUX_VERSION, HANDOVER_VERSION, ch->id.generation};
+    uint8_t buf[MUX_HELLO_SIZE];
+    size_t n;
+    enum rc rc = ring_attach(&ch->ring, ch->mem, ch->mem_len, RING_CLIENT);
+
+    if (!rc && ring_peer(&ch->ring) != RING_CONNECTED)
+        rc = RC_CLOSED;
+    if (!rc)
+        rc = mux_hello_encode(&hello, buf, sizeof buf, &n);
+    if (!rc)
+        rc = mux_put(&ch->ring, MUX_HELLO, 0, buf, (uint32_t)n);
+    return rc;
+}
+
+static enum rc set_up(struct channel *ch, int *fds)
+{
+    enum rc rc = map(ch, fds[0]);
+    int flags;
+
+    if (rc)
+        return rc;
+    rc = attach(ch);
+    /* The tenant shares these descriptors: neither may ever block us. */
+    if (!rc &&
+        ((flags = fcntl(fds[1], F_GETFL)) < 0 || fcntl(fds[1], F_SETFL, flags | O_NONBLOCK) != 0 ||
+         uv_poll_init(&ch->w->loop, &ch->poll, fds[2]) != 0))
+        rc = RC_MALFORMED;
+    if (rc) {
+        munmap(ch->mem, ch->mem_len);
+        return rc;
+    }
+    ch->poll.data = ch;
+    ch->bell_out = fds[1];
+    ch->bell_in = fds[2];
+    fds[1] = fds[2] = -1;
+    return RC_OK;
+}
+
+enum rc channel_ready(struct worker *w, struct tenant *t, const struct control_ready *m, int *fds)
+{
+    struct channel *ch = find(w, &m->id);
+    enum rc rc;
+
+    if (ch) { /* a release was taken back, or another name of the same tenant asked */
+        ch->state = CHANNEL_ACTIVE;
+        t->channel = ch;
+        return RC_OK;
+    }
+    ch = calloc(1, sizeof *ch);
+    if (!ch)
+        return RC_NOMEM;
+    ch->w = w;
+    ch->id = m->id;
+    ch->index = m->channel;
+    TAILQ_INIT(&ch->conns);
+    TAILQ_INIT(&ch->blocked);
+    rc = set_up(ch, fds);
+    if (rc) {
+        free(ch);
+        return rc;
+    }
+    ch->tenant = tenant_ref(t);
+    t->channel = ch;
+    TAILQ_INSERT_TAIL(&w->channels->all, ch, entry);
+    channel_wrote(ch);
+    if (uv_poll_start(&ch->poll, UV_READABLE, on_bell) != 0) {
+        kill_channel(ch);
+        return RC_MALFORMED;
+    }
+    ring_bell(ch->bell_in); /* its HELLO is there already, or we ask to be rung */
+    return RC_OK;
+}
+
+void channel_release(struct worker *w, const struct control_instance *id, bool force)
+{
+    struct channel *ch = find(w, id);
+    struct control_msg m = {.type = CONTROL_RELEASED, .instance = *id};
+
+    if (!ch) {
+        orch_send(w, &m);
+        return;
+    }
+    if (!force && (ch->bytes > 0 || ch->connections != ch->told_connections)) {
+        send_instance(ch, CONTROL_BUSY);
+        return;
+    }
+    retire(ch);
+    if (ch->connections == 0) {
+        ch->state = CHANNEL_RELEASED;
+        send_instance(ch, CONTROL_RELEASED);
+        return;
+    }
+    ch->state = CHANNEL_RETIRED;
+    /* No room for it means that the tenant is at work: its connections end when
+     * they end, and roomkeyd has a deadline. */
+    if (channel_put(ch, MUX_DRAIN, 0, NULL, 0))
+        log_warning("tenant %s: its ring is full, it is not asked to end idle connections",
+                    ch->tenant->name);
+}
+
+void channel_gone(struct worker *w, const struct control_instance *id)
+{
+    struct channel *ch = find(w, id);
+
+    if (ch)
+        kill_channel(ch);
+}
+
+void channels_hold(struct worker *w)
+{
+    struct channel *ch;
+
+    TAILQ_FOREACH(ch, &w->channels->all, entry)
+    {
+        struct control_msg m = {.type = CONTROL_HOLDING};
+
+        m.holding.id = ch->id;
+        m.holding.tenant = ch->tenant->id;
+        m.holding.channel = ch->index;
+        m.holding.connections = ch->connections;
+        ch->told_connections = ch->connections;
+        orch_send(w, &m);
+    }
+}
+
+void channels_second(struct worker *w)
+{
+    struct channel *ch;
+
+    TAILQ_FOREACH(ch, &w->channels->all, entry)
+    {
+        ch->idle_rings = 0;
+        if (ch->bytes > 0 || ch->connections != ch->told_connections)
+            send_activity(ch);
+    }
+}
+
+/*----- all of them -----*/
+
+enum rc channels_init(struct worker *w)
+{
+    struct channels *cs = calloc(1, sizeof *cs);
+
+    if (!cs)
+        return RC_NOMEM;
+    w->channels = cs;
+    TAILQ_INIT(&cs->all);
+    TAILQ_INIT(&cs->dirty);
+    uv_prepare_init(&w->loop, &cs->prepare);
+    uv_check_init(&w->loop, &cs->check);
+    cs->prepare.data = cs->check.data = w;
+    uv_prepare_start(&cs->prepare, on_prepare);
+    uv_check_start(&cs->check, on_check);
+    return RC_OK;
+}
+
+void channels_close(struct worker *w)
+{
+    while (!TAILQ_EMPTY(&w->channels->all))
+        kill_channel(TAILQ_FIRST(&w->channels->all));
+    uv_close((uv_handle_t *)&w->channels->prepare, NULL);
+    uv_close((uv_handle_t *)&w->channels->check, NULL);
+}
+
+void channels_dispose(struct worker *w)
+{
+    CHECK(TAILQ_EMPTY(&w->channels->all));
+    free(w->channels);
+    w->channels = NULL;
+}

@@ -1,0 +1,87 @@
+/* The TLS handshake: the only module that calls mbedtls_ssl_*.
+ *
+ * Happy path: a tls_config for each route (certificates, ALPN, ticket keys); for
+ * each connection handshake_new(), handshake_run() with the client's bytes from
+ * the first of the ClientHello on, until RC_OK, what is in `out` sent after each
+ * call; then handshake_export() into a handover, and handshake_free().  When no
+ * instance can be had, handshake_answer() instead: the front itself speaks.
+ *
+ * Only bytes of the handshake are taken: what came behind the client's Finished
+ * stays with the caller, as ciphertext.  After handshake_export() nothing may be
+ * written with these keys: a nonce would be used twice.
+ *
+ * Failure modes: RC_CRYPTO (the handshake failed; an alert for the client is in
+ * `out`), RC_NOMEM, RC_INVAL (a certificate or key is unusable).  handshake_free()
+ * wipes what is secret, on every path. */
+#ifndef TLS_FRONT_HANDSHAKE_H
+#define TLS_FRONT_HANDSHAKE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/core/handover.h"
+#include "common/core/rc.h"
+#include "tls-front/ticket.h"
+
+#define TLS_CERTS_MAX 4
+#define TLS_TICKETS   1 /* issued after a full TLS 1.3 handshake */
+
+/* A certificate chain and its key, PEM, terminated by a NUL that `len` counts. */
+struct tls_pem {
+    const uint8_t *chain; /* borrowed */
+    const uint8_t *key;   /* borrowed, secret */
+    size_t chain_len, key_len;
+};
+
+/* Once in each process that shakes hands, before any other call. */
+RC_MUST_CHECK enum rc tls_init(void);
+
+struct tls_config;
+
+/* `alpn` is comma-separated, best first; empty: none.  The caller's reference. */
+RC_MUST_CHECK enum rc tls_config_new(struct tls_config **out, const struct tls_pem *pems, size_t n,
+                                     const char *alpn, uint64_t tenant,
+                                     const struct ticket_secrets *secrets);
+/* The next period has begun. */
+RC_MUST_CHECK enum rc tls_config_tickets(struct tls_config *c,
+                                         const struct ticket_secrets *secrets);
+struct tls_config *tls_config_ref(struct tls_config *c);
+void tls_config_unref(struct tls_config *c); /* NULL is ignored */
+
+struct handshake;
+
+struct tls_bytes {
+    uint8_t *p; /* owned by the handshake until handshake_free() */
+    size_t len, size;
+};
+
+/* Takes a reference to `config`. */
+RC_MUST_CHECK enum rc handshake_new(struct handshake **out, struct tls_config *config);
+
+/* Goes on with `in`; *used bytes of it were taken.  RC_AGAIN: wants more. */
+RC_MUST_CHECK enum rc handshake_run(struct handshake *hs, const uint8_t *in, size_t len,
+                                    size_t *used);
+
+/* What is to be sent, also after a failure; set its len to 0 when it is. */
+struct tls_bytes *handshake_out(struct handshake *hs);
+
+/* After RC_OK: version, suite, secrets, sequence numbers, limits, ALPN, resumed.
+ * *h holds secrets then: handover_wipe() it. */
+RC_MUST_CHECK enum rc handshake_export(struct handshake *hs, struct handover *h);
+
+/* After RC_OK and instead of a handover: `plain` and close_notify to `out`. */
+RC_MUST_CHECK enum rc handshake_answer(struct handshake *hs, const void *plain, size_t len);
+
+void handshake_free(struct handshake *hs); /* NULL is ignored */
+
+/* A fatal alert before any key is agreed on: 7 bytes. */
+#define TLS_ALERT_SIZE 7u
+enum tls_alert {
+    TLS_ALERT_ACCESS_DENIED = 49,
+    TLS_ALERT_DECODE_ERROR = 50,
+    TLS_ALERT_INTERNAL_ERROR = 80,
+    TLS_ALERT_UNRECOGNIZED_NAME = 112
+};
+void tls_alert_plain(enum tls_alert alert, uint8_t out[TLS_ALERT_SIZE]);
+
+#endif

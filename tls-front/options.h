@@ -1,0 +1,47 @@
+/* The command line of roomkey-front. */
+#ifndef TLS_FRONT_OPTIONS_H
+#define TLS_FRONT_OPTIONS_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/socket.h>
+
+#define OPTIONS_LISTEN_MAX  8
+#define OPTIONS_WORKERS_MAX 64
+
+struct options_listen {
+    struct sockaddr_storage addr;
+    const char *text; /* borrowed from argv */
+};
+
+/* Each number is a limit with a flag; the defaults are in options.c. */
+#define OPTIONS_LIMITS(X)                                                               \
+    X(max_connections, "max-connections", 10000, "open connections a worker")           \
+    X(max_handshakes, "max-handshakes", 1000, "handshakes in progress a worker")        \
+    X(hello_timeout, "hello-timeout", 10, "seconds for the whole ClientHello")          \
+    X(handshake_timeout, "handshake-timeout", 10, "seconds for the handshake after it") \
+    X(rate, "rate", 2000,                                                               \
+      "new connections a second from one source (IPv6: a /64), a worker; 0: any")       \
+    X(linger, "linger", 10, "seconds for the client's end after ours")                  \
+    X(drain, "drain", 30, "seconds for open connections at SIGTERM")                    \
+    X(max_routes, "max-routes", 4096, "host names kept with their certificates, a worker")
+
+struct options {
+    const char *run; /* borrowed from argv, as are all texts */
+    struct options_listen listen[OPTIONS_LISTEN_MAX];
+    size_t listens;
+    struct options_listen http;
+    int has_http;
+    const char *acme_dir; /* or NULL */
+    const char *user;     /* or NULL: the default */
+    unsigned workers;
+#define X(name, flag, value, text) uint32_t name;
+    OPTIONS_LIMITS(X)
+#undef X
+};
+
+/* Fills *o; prints what is wrong and ends the program with 2, or prints the help
+ * and ends it with 0. */
+void options_parse(struct options *o, int argc, char **argv);
+
+#endif

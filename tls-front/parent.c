@@ -1,0 +1,371 @@
+#include "tls-front/parent.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "common/core/check.h"
+#include "common/core/secret.h"
+#include "common/host/clock.h"
+#include "common/host/log.h"
+#include "common/host/notify.h"
+#include "common/host/packet.h"
+#include "tls-front/link.h"
+#include "tls-front/listen.h"
+#include "tls-front/worker.h"
+
+#define MS                1000u
+#define SECOND            (1000u * MS)
+#define RETRY_MIN_MS      50
+#define RETRY_MAX_MS      5000
+#define ORCH_RETRY_MIN_MS 20
+#define ORCH_RETRY_MAX_MS 500
+
+/* Times are clock_us(); 0: nothing to do then. */
+struct child {
+    pid_t pid; /* 0: not running */
+    int link;  /* -1 when not running */
+    int listen[OPTIONS_LISTEN_MAX];
+    bool listening;
+    uint64_t started, restart_at;
+    unsigned retry_ms;
+    uint64_t orch_at; /* it wants a control socket */
+    unsigned orch_retry_ms;
+};
+
+struct parent {
+    struct options o;
+    struct child child[OPTIONS_WORKERS_MAX];
+    int http, acme, signals;
+    struct ticket_secrets secrets;
+    uint64_t step_at, stop_at;
+    bool ready, stopping, orch_missed;
+};
+
+static void tell(struct child *c, uint32_t type, int fd, const struct ticket_secrets *secrets)
+{
+    struct link_msg m = {.type = type};
+
+    if (c->link < 0)
+        return;
+    if (secrets)
+        m.secrets = *secrets;
+    /* A worker that cannot be told is dying, or will be as it does not read. */
+    if (packet_write(c->link, &m, sizeof m, &fd, fd >= 0 ? 1 : 0) != RC_OK && c->pid > 0)
+        kill(c->pid, SIGKILL);
+    secret_wipe(&m, sizeof m);
+}
+
+/*----- workers -----*/
+
+static void become_worker(struct parent *p, unsigned index, int link, pid_t parent_pid)
+{
+    struct worker_start start = {.options = &p->o,
+                                 .index = index,
+                                 .http = p->http,
+                                 .acme = p->acme,
+                                 .parent = link,
+                                 .secrets = p->secrets};
+
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() != parent_pid) /* it died before that was said */
+        _exit(1);
+    for (unsigned i = 0; i < p->o.workers; i++) {
+        if (p->child[i].link >= 0)
+            close(p->child[i].link);
+        for (size_t k = 0; i != index && k < p->o.listens; k++)
+            close(p->child[i].listen[k]);
+    }
+    memcpy(start.listen, p->child[index].listen, sizeof start.listen);
+    close(p->signals);
+    secret_wipe(&p->secrets, sizeof p->secrets);
+    if (index != 0 && p->http >= 0) { /* the first one serves plain HTTP */
+        close(p->http);
+        start.http = -1;
+    }
+    worker_run(&start);
+}
+
+static void start_worker(struct parent *p, unsigned index)
+{
+    struct child *c = &p->child[index];
+    pid_t self = getpid();
+    int pair[2];
+
+    c->restart_at = 0;
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) != 0) {
+        log_error("cannot start worker %u: %s", index, strerror(errno));
+        c->restart_at = clock_us() + RETRY_MAX_MS * MS;
+        return;
+    }
+    c->started = clock_us();
+    c->pid = fork();
+    if (c->pid == 0) {
+        close(pair[0]);
+        become_worker(p, index, pair[1], self);
+    }
+    close(pair[1]);
+    c->link = pair[0];
+    if (c->pid < 0) {
+        log_error("cannot start worker %u: %s", index, strerror(errno));
+        close(c->link);
+        c->pid = 0;
+        c->link = -1;
+        c->restart_at = clock_us() + RETRY_MAX_MS * MS;
+    }
+}
+
+static void worker_gone(struct parent *p, struct child *c, int status)
+{
+    unsigned index = (unsigned)(c - p->child);
+
+    close(c->link);
+    c->link = -1;
+    c->pid = 0;
+    c->listening = false;
+    c->orch_at = 0;
+    if (p->stopping)
+        return;
+    /* One that lived for long starts again almost at once. */
+    if (clock_us() - c->started > 2 * RETRY_MAX_MS * MS || c->retry_ms == 0)
+        c->retry_ms = RETRY_MIN_MS;
+    else if (c->retry_ms < RETRY_MAX_MS)
+        c->retry_ms *= 2;
+    c->restart_at = clock_us() + c->retry_ms * MS;
+    if (WIFSIGNALED(status))
+        log_error("worker %u was ended by signal %d (%s); starting it again in %u ms", index,
+                  WTERMSIG(status), strsignal(WTERMSIG(status)), c->retry_ms);
+    else
+        log_error("worker %u ended with status %d; starting it again in %u ms", index,
+                  WEXITSTATUS(status), c->retry_ms);
+}
+
+static void reap(struct parent *p)
+{
+    int status;
+    pid_t pid;
+
+    while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
+        for (unsigned i = 0; i < p->o.workers; i++)
+            if (p->child[i].pid == pid)
+                worker_gone(p, &p->child[i], status);
+}
+
+/*----- the control socket, on behalf of workers -----*/
+
+static void connect_orch(struct parent *p, struct child *c)
+{
+    int fd = listen_orch(p->o.run);
+
+    if (fd >= 0) {
+        c->orch_at = 0;
+        tell(c, LINK_ORCH, fd, NULL);
+        close(fd);
+        if (p->orch_missed)
+            log_info("roomkeyd is there");
+        p->orch_missed = false;
+        return;
+    }
+    if (!p->orch_missed)
+        log_warning("roomkeyd is not there (%s/front.sock: %s); tenants that sleep cannot be "
+                    "woken until it is",
+                    p->o.run, strerror(errno));
+    p->orch_missed = true;
+    c->orch_retry_ms = c->orch_retry_ms ? c->orch_retry_ms * 2 : ORCH_RETRY_MIN_MS;
+    if (c->orch_retry_ms > ORCH_RETRY_MAX_MS)
+        c->orch_retry_ms = ORCH_RETRY_MAX_MS;
+    c->orch_at = clock_us() + c->orch_retry_ms * MS;
+}
+
+static void say_ready(struct parent *p)
+{
+    char text[LISTEN_TEXT], all[OPTIONS_LISTEN_MAX * (LISTEN_TEXT + 2)] = "";
+
+    for (unsigned i = 0; i < p->o.workers; i++)
+        if (!p->child[i].listening)
+            return;
+    for (size_t i = 0; i < p->o.listens; i++) {
+        listen_text(&p->o.listen[i].addr, text);
+        snprintf(all + strlen(all), sizeof all - strlen(all), "%s%s", i ? ", " : "", text);
+    }
+    p->ready = true;
+    if (p->o.has_http) {
+        listen_text(&p->o.http.addr, text);
+        log_info("ready on %s, %u workers, plain HTTP on %s", all, p->o.workers, text);
+    } else {
+        log_info("ready on %s, %u workers", all, p->o.workers);
+    }
+    notify_send("READY=1");
+}
+
+static void from_worker(struct parent *p, struct child *c)
+{
+    struct link_msg m;
+    int fds[PACKET_FDS_MAX];
+    size_t len, nfds;
+
+    while (c->link >= 0 && packet_read(c->link, &m, sizeof m, &len, fds, &nfds) == RC_OK) {
+        for (size_t i = 0; i < nfds; i++)
+            close(fds[i]);
+        if (len != sizeof m) {
+            kill(c->pid, SIGKILL);
+            return;
+        }
+        if (m.type == LINK_LISTENING) {
+            c->listening = true;
+            if (!p->ready)
+                say_ready(p);
+        } else if (m.type == LINK_WANT_ORCH && !p->stopping) {
+            /* It had one and lost it, or has none yet; the first try is at once. */
+            c->orch_retry_ms = 0;
+            connect_orch(p, c);
+        }
+    }
+}
+
+/*----- the loop -----*/
+
+static void stop(struct parent *p)
+{
+    if (p->stopping)
+        return;
+    p->stopping = true;
+    /* Workers end by themselves; this is for one that hangs. */
+    p->stop_at = clock_us() + (p->o.drain + 2ull) * SECOND;
+    notify_send("STOPPING=1");
+    for (unsigned i = 0; i < p->o.workers; i++) {
+        p->child[i].restart_at = 0;
+        tell(&p->child[i], LINK_DRAIN, -1, NULL);
+        for (size_t k = 0; k < p->o.listens; k++)
+            close(p->child[i].listen[k]);
+    }
+}
+
+static void on_signal(struct parent *p)
+{
+    struct signalfd_siginfo s;
+
+    while (read(p->signals, &s, sizeof s) == sizeof s) {
+        if (s.ssi_signo == SIGCHLD)
+            reap(p);
+        else
+            stop(p);
+    }
+}
+
+static uint64_t on_time(struct parent *p)
+{
+    uint64_t now = clock_us(), next = p->step_at;
+
+    if (now >= p->step_at) {
+        ticket_secrets_step(&p->secrets);
+        for (unsigned i = 0; i < p->o.workers; i++)
+            tell(&p->child[i], LINK_SECRETS, -1, &p->secrets);
+        next = p->step_at = now + (uint64_t)TICKET_PERIOD_S * SECOND;
+    }
+    for (unsigned i = 0; i < p->o.workers; i++) {
+        struct child *c = &p->child[i];
+
+        if (c->restart_at && now >= c->restart_at)
+            start_worker(p, i);
+        if (c->orch_at && now >= c->orch_at)
+            connect_orch(p, c);
+        if (c->restart_at && c->restart_at < next)
+            next = c->restart_at;
+        if (c->orch_at && c->orch_at < next)
+            next = c->orch_at;
+        if (p->stopping && now >= p->stop_at && c->pid > 0)
+            kill(c->pid, SIGKILL);
+    }
+    if (p->stopping)
+        next = p->stop_at > now ? p->stop_at : now + SECOND;
+    return next > now ? next - now : 0;
+}
+
+static bool any_child(const struct parent *p)
+{
+    for (unsigned i = 0; i < p->o.workers; i++)
+        if (p->child[i].pid > 0)
+            return true;
+    return false;
+}
+
+static void serve(struct parent *p)
+{
+    struct pollfd fds[OPTIONS_WORKERS_MAX + 1];
+
+    while (!p->stopping || any_child(p)) {
+        uint64_t wait_ms = on_time(p) / MS + 1;
+
+        fds[0] = (struct pollfd){.fd = p->signals, .events = POLLIN};
+        for (unsigned i = 0; i < p->o.workers; i++)
+            fds[i + 1] = (struct pollfd){.fd = p->child[i].link, .events = POLLIN};
+        if (poll(fds, p->o.workers + 1, wait_ms > 3600000 ? 3600000 : (int)wait_ms) < 0)
+            CHECK(errno == EINTR);
+        for (unsigned i = 0; i < p->o.workers; i++)
+            if (fds[i + 1].revents & POLLIN)
+                from_worker(p, &p->child[i]);
+        /* After the links: what a worker said before its death was heard. */
+        on_signal(p);
+    }
+}
+
+static enum rc open_all(struct parent *p)
+{
+    sigset_t mask;
+
+    for (size_t k = 0; k < p->o.listens; k++)
+        if (listen_bind(&p->o.listen[k], p->o.workers, &p->child[0].listen[k],
+                        sizeof(struct child) / sizeof(int)))
+            return RC_IO;
+    if (p->o.has_http && listen_bind(&p->o.http, 1, &p->http, 1))
+        return RC_IO;
+    if (p->o.acme_dir) {
+        p->acme = open(p->o.acme_dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+        if (p->acme < 0) {
+            log_error("--acme-dir %s: %s", p->o.acme_dir, strerror(errno));
+            return RC_IO;
+        }
+    }
+    sigemptyset(&mask);
+    sigaddset(&mask, SIGTERM);
+    sigaddset(&mask, SIGINT);
+    sigaddset(&mask, SIGCHLD);
+    sigprocmask(SIG_BLOCK, &mask, NULL);
+    signal(SIGPIPE, SIG_IGN);
+    p->signals = signalfd(-1, &mask, SFD_CLOEXEC | SFD_NONBLOCK);
+    if (p->signals < 0) {
+        log_error("signalfd: %s", strerror(errno));
+        return RC_IO;
+    }
+    return RC_OK;
+}
+
+int parent_run(const struct options *o)
+{
+    static struct parent p; /* large, and one of it */
+
+    _Static_assert(sizeof(struct child) % sizeof(int) == 0, "the stride of listen_bind()");
+    p.o = *o;
+    p.http = p.acme = -1;
+    for (unsigned i = 0; i < p.o.workers; i++)
+        p.child[i].link = -1;
+    if (open_all(&p))
+        return 1;
+
+    ticket_secrets_init(&p.secrets);
+    p.step_at = clock_us() + (uint64_t)TICKET_PERIOD_S * SECOND;
+    for (unsigned i = 0; i < p.o.workers; i++)
+        start_worker(&p, i);
+    serve(&p);
+    secret_wipe(&p.secrets, sizeof p.secrets);
+    return 0;
+}

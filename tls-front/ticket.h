@@ -1,0 +1,39 @@
+/* Session ticket keys: one secret of the front, from which each tenant's keys of
+ * a period are derived.
+ *
+ * The parent makes the secret at its start and moves it on each period by a
+ * one-way step, so that what leaks later opens no earlier ticket; workers are
+ * given the secret of this period and the last one's, whose tickets are still
+ * good.  A tenant's keys are a function of secret and tenant alone: every worker
+ * has the same, a restarted one too, and a ticket of one tenant means nothing to
+ * another. */
+#ifndef TLS_FRONT_TICKET_H
+#define TLS_FRONT_TICKET_H
+
+#include <stdint.h>
+
+#define TICKET_SECRET_SIZE 32
+#define TICKET_NAME_SIZE   4
+#define TICKET_KEY_SIZE    32
+#define TICKET_PERIOD_S    (12 * 3600)
+#define TICKET_LIFETIME_S  (24 * 3600) /* this period and the next */
+
+struct ticket_secrets {
+    uint8_t now[TICKET_SECRET_SIZE];
+    uint8_t before[TICKET_SECRET_SIZE];
+};
+
+struct ticket_key {
+    uint8_t name[TICKET_NAME_SIZE]; /* goes in clear with each ticket */
+    uint8_t key[TICKET_KEY_SIZE];
+};
+
+/* Fresh secrets; there is no period before the first. */
+void ticket_secrets_init(struct ticket_secrets *s);
+/* The next period. */
+void ticket_secrets_step(struct ticket_secrets *s);
+
+void ticket_derive(const uint8_t secret[TICKET_SECRET_SIZE], uint64_t tenant,
+                   struct ticket_key *out);
+
+#endif

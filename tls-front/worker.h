@@ -1,0 +1,59 @@
+/* A front worker: one process, one loop, its share of the connections.
+ *
+ * Happy path: worker_run() is called in the forked child: it drops privileges,
+ * installs the system call filter, listens, and serves until the parent says
+ * drain; then open connections have their time, and it exits 0.  It dies with
+ * its parent. */
+#ifndef TLS_FRONT_WORKER_H
+#define TLS_FRONT_WORKER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <uv.h>
+
+#include "common/core/control.h"
+#include "common/host/packet.h"
+#include "tls-front/options.h"
+#include "tls-front/ticket.h"
+
+struct orch;
+struct routes;
+struct wakes;
+struct channels;
+struct conns;
+struct rates;
+
+struct worker {
+    uv_loop_t loop;
+    const struct options *options; /* borrowed */
+    unsigned index;
+    struct ticket_secrets secrets;
+    uint64_t counters[CONTROL_COUNTER_NR];
+    bool draining;
+    /* Each module's own, owned. */
+    struct orch *orch;
+    struct routes *routes;
+    struct wakes *wakes;
+    struct channels *channels;
+    struct conns *conns;
+    struct rates *rates;
+
+    struct packet parent;
+    uv_tcp_t listeners[OPTIONS_LISTEN_MAX];
+    uv_timer_t second, deadline;
+};
+
+#define COUNT(w, name) ((w)->counters[CONTROL_COUNTER_##name])
+
+struct worker_start {
+    const struct options *options;
+    unsigned index;
+    int listen[OPTIONS_LISTEN_MAX]; /* bound sockets, consumed */
+    int http, acme;                 /* consumed, or -1 */
+    int parent;                     /* consumed */
+    struct ticket_secrets secrets;
+};
+
+__attribute__((noreturn)) void worker_run(const struct worker_start *start);
+
+#endif
