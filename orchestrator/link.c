@@ -1,0 +1,275 @@
+#include "orchestrator/link.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "common/core/check.h"
+#include "common/core/wire.h"
+#include "orchestrator/text.h"
+
+#define FRAMES_A_TURN 32 /* then others have their turn */
+
+struct link {
+    uv_poll_t poll; /* of client_fd; `data` is the link */
+    struct ring ring;
+    void *memory; /* owned mapping */
+    size_t len;
+    int client_fd, instance_fd; /* owned */
+    const struct link_events *events;
+    void *arg;
+    bool closed;       /* the callbacks are over; the handle is closing */
+    bool health, stop; /* to be put when there is room */
+    uint64_t token;
+    uint32_t deadline_ms;
+};
+
+static void on_doorbell(uv_poll_t *poll, int status, int what);
+
+static void release(struct link *l)
+{
+    if (l->memory)
+        munmap(l->memory, l->len);
+    if (l->client_fd >= 0)
+        close(l->client_fd);
+    if (l->instance_fd >= 0)
+        close(l->instance_fd);
+    free(l);
+}
+
+static void on_closed(uv_handle_t *h)
+{
+    release(h->data);
+}
+
+enum rc link_open(uv_loop_t *loop, const struct backend_channel *channel,
+                  const struct link_events *events, void *arg, struct link **out)
+{
+    struct link *l = calloc(1, sizeof *l);
+    void *memory;
+    enum rc rc;
+
+    if (!l)
+        return RC_NOMEM;
+    l->events = events;
+    l->arg = arg;
+    l->len = channel->len;
+    l->client_fd = fcntl(channel->client_fd, F_DUPFD_CLOEXEC, 0);
+    l->instance_fd = fcntl(channel->instance_fd, F_DUPFD_CLOEXEC, 0);
+    rc = RC_IO;
+    if (l->client_fd < 0 || l->instance_fd < 0)
+        goto out;
+    memory = mmap(NULL, l->len, PROT_READ | PROT_WRITE, MAP_SHARED, channel->memory_fd, 0);
+    if (memory == MAP_FAILED)
+        goto out;
+    l->memory = memory;
+    rc = ring_attach(&l->ring, memory, l->len, RING_CLIENT);
+    if (rc)
+        goto out;
+    rc = RC_IO;
+    if (uv_poll_init(loop, &l->poll, l->client_fd))
+        goto out;
+    l->poll.data = l;
+    uv_poll_start(&l->poll, UV_READABLE, on_doorbell);
+
+    /* What was said before we listened (adoption) is read in the first turn; and
+     * the instance hears that its orchestrator is there. */
+    ring_want(&l->ring, RING_NOTIFY_WRITE);
+    eventfd_write_one(l->client_fd);
+    link_ring(l);
+    *out = l;
+    return RC_OK;
+
+out:
+    release(l);
+    return rc;
+}
+
+void link_close(struct link *l)
+{
+    if (!l || l->closed)
+        return;
+    l->closed = true;
+    uv_close((uv_handle_t *)&l->poll, on_closed);
+}
+
+void link_ring(struct link *l)
+{
+    eventfd_write_one(l->instance_fd);
+}
+
+/* Last statement of its caller: the owner may close the link in here. */
+static void broken(struct link *l, const char *why)
+{
+    if (l->closed)
+        return;
+    uv_poll_stop(&l->poll);
+    l->events->on_broken(l->arg, why);
+}
+
+/*----- out -----*/
+
+static enum rc put(struct link *l, uint8_t type, const void *payload, uint32_t len)
+{
+    enum rc rc = mux_put(&l->ring, type, 0, payload, len);
+
+    if (rc == RC_FULL) {
+        /* Look again after asking, else a reader in between would not ring. */
+        ring_want(&l->ring, RING_NOTIFY_READ);
+        rc = mux_put(&l->ring, type, 0, payload, len);
+    }
+    if (rc == RC_OK && ring_must_notify(&l->ring, RING_NOTIFY_WRITE))
+        link_ring(l);
+    return rc;
+}
+
+/* A bad index is found out by the reading side in the same turn: that reports. */
+static void flush(struct link *l)
+{
+    uint8_t buf[64];
+    size_t len;
+
+    if (l->health) {
+        struct mux_health question = {.token = l->token};
+
+        CHECK(mux_health_encode(&question, buf, sizeof buf, &len) == RC_OK);
+        /* Only the token goes out: schema/wire/mux.md. */
+        if (put(l, MUX_HEALTH, buf, sizeof l->token))
+            return;
+        l->health = false;
+    }
+    if (l->stop) {
+        struct wire_out out = wire_out(buf, sizeof buf);
+
+        wire_put_u32(&out, l->deadline_ms);
+        CHECK(wire_done(&out, &len) == RC_OK);
+        if (put(l, MUX_STOP, buf, (uint32_t)len))
+            return;
+        l->stop = false;
+    }
+}
+
+void link_health(struct link *l, uint64_t token)
+{
+    l->health = true;
+    l->token = token;
+    flush(l);
+}
+
+void link_stop(struct link *l, uint32_t deadline_ms)
+{
+    l->stop = true;
+    l->deadline_ms = deadline_ms;
+    flush(l);
+}
+
+/*----- in -----*/
+
+/* What is wrong with a frame, or NULL; its callback is the last statement. */
+static const char *take(struct link *l, uint8_t type, const uint8_t *p, size_t len)
+{
+    char text[MUX_TEXT_MAX + 1];
+    struct wire_in in = wire_in(p, len);
+    struct mux_ready ready;
+    struct mux_health health;
+    uint32_t channel;
+    int level;
+
+    switch (type) {
+    case MUX_READY:
+        if (mux_ready_decode(p, len, &ready))
+            return "a READY that makes no sense";
+        l->events->on_ready(l->arg, &ready);
+        return NULL;
+    case MUX_FAILED:
+        text_clean(text, sizeof text, p, len);
+        l->events->on_failed(l->arg, text);
+        return NULL;
+    case MUX_LOG:
+        if (len < 1)
+            return "a LOG without a level";
+        level = p[0];
+        if (level != MUX_LOG_ERROR && level != MUX_LOG_WARNING && level != MUX_LOG_INFO)
+            level = MUX_LOG_DEBUG;
+        text_clean(text, sizeof text, p + 1, len - 1);
+        l->events->on_log(l->arg, level, text);
+        return NULL;
+    case MUX_HEALTH:
+    case MUX_BUSY:
+        if (mux_health_decode(p, len, &health) || (type == MUX_BUSY) != (health.token == 0))
+            return "a health answer that makes no sense";
+        l->events->on_health(l->arg, &health);
+        return NULL;
+    case MUX_SLOT:
+        channel = wire_u32(&in);
+        if (wire_end(&in))
+            return "a SLOT that makes no sense";
+        l->events->on_slot(l->arg, channel);
+        return NULL;
+    default:
+        return NULL; /* of a newer runtime: not for us */
+    }
+}
+
+/* One frame.  RC_AGAIN: there is none. */
+static enum rc read_frame(struct link *l, const char **why)
+{
+    uint8_t copy[MUX_TEXT_MAX + 1];
+    struct mux_head head;
+    struct ring_span span;
+    enum rc rc;
+
+    rc = mux_next(&l->ring, &head, &span);
+    if (rc == RC_MALFORMED)
+        *why = "ring indices or a frame head that make no sense";
+    if (rc)
+        return rc;
+    *why = "a frame that is longer than any control frame";
+    if (head.len > sizeof copy)
+        return RC_TOO_LARGE;
+    CHECK(ring_span_copy(&span, 0, copy, head.len));
+    mux_consume(&l->ring, &head);
+    if (ring_must_notify(&l->ring, RING_NOTIFY_READ))
+        link_ring(l);
+    *why = take(l, head.type, copy, head.len);
+    return *why ? RC_MALFORMED : RC_OK;
+}
+
+static void on_doorbell(uv_poll_t *poll, int status, int what)
+{
+    struct link *l = poll->data;
+    const char *why = "the doorbell failed";
+    enum rc rc;
+
+    (void)what;
+    if (status < 0) {
+        broken(l, why);
+        return;
+    }
+    eventfd_take(l->client_fd);
+    for (unsigned n = 0; n < FRAMES_A_TURN; n++) {
+        rc = read_frame(l, &why);
+        if (l->closed)
+            return;
+        if (rc == RC_AGAIN) {
+            ring_want(&l->ring, RING_NOTIFY_WRITE);
+            rc = read_frame(l, &why);
+            if (l->closed)
+                return;
+        }
+        if (rc == RC_AGAIN) {
+            if (ring_peer(&l->ring) == RING_CONNECTED)
+                flush(l);
+            return;
+        }
+        if (rc) {
+            broken(l, why);
+            return;
+        }
+    }
+    eventfd_write_one(l->client_fd); /* there may be more: come back in the next turn */
+    flush(l);
+}

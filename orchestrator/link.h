@@ -1,0 +1,47 @@
+/* The conversation with one instance on its control channel.
+ *
+ * The happy path: link_open -> on_ready -> (health questions, log lines, slots)
+ * -> link_stop -> the instance leaves -> link_close.
+ * Failure: on_failed when the instance says that it cannot start; on_broken,
+ * once and as the last word, when its ring or a frame makes no sense.
+ *
+ * All that comes in is a tenant's word: lengths are bounded, a frame is copied
+ * before it is looked at, texts are cleaned, and a flood costs the tenant its own
+ * turn only.  Callbacks come from the loop, never from inside a call; a callback
+ * may close the link. */
+#ifndef ORCHESTRATOR_LINK_H
+#define ORCHESTRATOR_LINK_H
+
+#include <stdint.h>
+#include <uv.h>
+
+#include "common/core/mux.h"
+#include "orchestrator/backend/backend.h"
+
+struct link;
+
+struct link_events {
+    void (*on_ready)(void *arg, const struct mux_ready *ready);
+    void (*on_failed)(void *arg, const char *text);
+    void (*on_log)(void *arg, int level, const char *text);
+    /* An answer to link_health(), or unasked (token 0): a busy lease changed. */
+    void (*on_health)(void *arg, const struct mux_health *health);
+    void (*on_slot)(void *arg, uint32_t channel);
+    void (*on_broken)(void *arg, const char *why);
+};
+
+/* Maps the channel as its client and listens.  `channel` is borrowed only during
+ * the call: its descriptors are duplicated. */
+RC_MUST_CHECK enum rc link_open(uv_loop_t *loop, const struct backend_channel *channel,
+                                const struct link_events *events, void *arg, struct link **out);
+/* No callback comes after this.  The channel's peer is told nothing. */
+void link_close(struct link *l);
+
+/* Questions and orders; they wait for room in the ring if need be. */
+void link_health(struct link *l, uint64_t token);
+void link_stop(struct link *l, uint32_t deadline_ms);
+
+/* Rings the instance, for another channel of it that has changed. */
+void link_ring(struct link *l);
+
+#endif

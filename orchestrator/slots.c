@@ -1,0 +1,235 @@
+/* The channels of an instance: channel i belongs to front worker i.
+ *
+ * The happy path: FREE -> HELD (READY) -> RELEASING -> RELEASED -> FREE (SLOT).
+ * A channel that had a client is clean again only when the tenant has seen that
+ * client go, dropped its connections, emptied the rings and said SLOT; if the
+ * worker could not say so itself (it died), we do in its place: RESETTING.
+ * Failure: no SLOT within the deadline, and the instance is killed. */
+#include <stdlib.h>
+#include <sys/mman.h>
+
+#include "common/core/check.h"
+#include "common/core/control.h"
+#include "common/core/ring.h"
+#include "orchestrator/fleet_private.h"
+#include "orchestrator/instance.h"
+#include "orchestrator/link.h"
+
+static void on_reset_late(struct alarm *a)
+{
+    struct slot *s = CONTAINER_OF(a, struct slot, alarm);
+
+    instance_fail(s->owner, "it did not clear a channel within %u ms",
+                  s->owner->fleet->limits.reset_ms);
+    tenant_step(s->owner->tenant);
+}
+
+enum rc slots_init(struct instance *i, unsigned channels, bool adopted)
+{
+    i->slots = calloc(channels, sizeof *i->slots);
+    if (!i->slots)
+        return RC_NOMEM;
+    i->channels = channels;
+    for (unsigned w = 0; w < channels; w++) {
+        i->slots[w].state = adopted ? SLOT_UNKNOWN : SLOT_FREE;
+        i->slots[w].owner = i;
+        alarm_init(&i->slots[w].alarm, on_reset_late);
+    }
+    return RC_OK;
+}
+
+void slots_dispose(struct instance *i)
+{
+    for (unsigned w = 0; w < i->channels && i->slots; w++)
+        alarm_clear(&i->fleet->alarms, &i->slots[w].alarm);
+    free(i->slots);
+    i->slots = NULL;
+}
+
+static void set(struct instance *i, unsigned w, enum slot_state state)
+{
+    struct slot *s = &i->slots[w];
+
+    s->state = state;
+    if (state == SLOT_RESETTING)
+        alarm_set(&i->fleet->alarms, &s->alarm, i->fleet->limits.reset_ms);
+    else
+        alarm_clear(&i->fleet->alarms, &s->alarm);
+    if (state != SLOT_HELD && state != SLOT_RELEASING)
+        s->connections = 0;
+}
+
+static void tell(struct instance *i, unsigned w, struct control_msg *m)
+{
+    m->instance = (struct control_instance){i->id, i->generation};
+    fleet_send(i->fleet, w, m, NULL, 0);
+}
+
+/* Makes channel w clean: says in the worker's place that it has gone.  Nobody
+ * else is its client now. */
+static void reset(struct instance *i, unsigned w)
+{
+    struct backend_channel ch;
+    struct ring_page *page;
+    enum ring_live live;
+
+    i->fleet->backend_ops->channel(i->backend, w, &ch);
+    page = mmap(NULL, RING_PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, ch.memory_fd, 0);
+    if (page == MAP_FAILED) {
+        instance_fail(i, "a channel of it cannot be mapped");
+        return;
+    }
+    live = atomic_load(&page->cli_live);
+    if (live == RING_WAITING) {
+        set(i, w, SLOT_FREE);
+    } else {
+        struct ring r = {.page = page, .side = RING_CLIENT};
+
+        ring_leave(&r);
+        set(i, w, SLOT_RESETTING);
+        if (i->link)
+            link_ring(i->link);
+    }
+    munmap(page, RING_PAGE_SIZE);
+}
+
+enum rc slots_give(struct instance *i, unsigned w)
+{
+    CHECK(w < i->channels);
+    switch (i->slots[w].state) {
+    case SLOT_RELEASED:
+        reset(i, w);
+        if (i->slots[w].state != SLOT_FREE)
+            return RC_AGAIN;
+        break;
+    case SLOT_FREE:
+    case SLOT_HELD:
+    case SLOT_RELEASING: /* taken back: READY tells the worker so */
+        break;
+    case SLOT_RESETTING:
+    case SLOT_UNKNOWN:
+        return RC_AGAIN;
+    }
+    set(i, w, SLOT_HELD);
+    return RC_OK;
+}
+
+void slots_release(struct instance *i, bool force)
+{
+    struct control_msg m = {.type = CONTROL_RELEASE};
+
+    m.release.id = (struct control_instance){i->id, i->generation};
+    m.release.force = force;
+    for (unsigned w = 0; w < i->channels; w++) {
+        struct slot *s = &i->slots[w];
+
+        /* Asked softly before, now in earnest: say it again. */
+        if (s->state != SLOT_HELD && !(force && s->state == SLOT_RELEASING))
+            continue;
+        s->state = SLOT_RELEASING;
+        fleet_send(i->fleet, w, &m, NULL, 0);
+    }
+}
+
+unsigned slots_held(const struct instance *i)
+{
+    unsigned n = 0;
+
+    for (unsigned w = 0; w < i->channels; w++)
+        n += i->slots[w].state == SLOT_HELD || i->slots[w].state == SLOT_RELEASING ||
+             i->slots[w].state == SLOT_UNKNOWN;
+    return n;
+}
+
+void slots_on_released(struct instance *i, unsigned w)
+{
+    struct control_msg gone = {.type = CONTROL_GONE};
+
+    switch (i->slots[w].state) {
+    case SLOT_RELEASING:
+        set(i, w, SLOT_RELEASED);
+        break;
+    case SLOT_HELD:
+        /* It crossed our READY: the worker may be opening the channel again while
+         * the tenant clears it.  Nobody can tell, so both start over. */
+        tell(i, w, &gone);
+        reset(i, w);
+        break;
+    case SLOT_FREE:
+    case SLOT_RELEASED:
+    case SLOT_RESETTING:
+    case SLOT_UNKNOWN:
+        break;
+    }
+}
+
+void slots_on_busy(struct instance *i, unsigned w)
+{
+    if (i->slots[w].state == SLOT_RELEASING && !i->retire)
+        set(i, w, SLOT_HELD);
+}
+
+void slots_on_worker_gone(struct instance *i, unsigned w)
+{
+    switch (i->slots[w].state) {
+    case SLOT_HELD:
+    case SLOT_RELEASING:
+    case SLOT_RELEASED:
+    case SLOT_UNKNOWN:
+        reset(i, w);
+        break;
+    case SLOT_FREE:
+    case SLOT_RESETTING:
+        break;
+    }
+}
+
+void slots_on_holding(struct instance *i, unsigned w, uint32_t connections)
+{
+    struct control_msg gone = {.type = CONTROL_GONE};
+    struct slot *s = &i->slots[w];
+
+    if (s->state != SLOT_UNKNOWN && s->state != SLOT_HELD && s->state != SLOT_RELEASING) {
+        /* It came back too late: it was taken for dead, and the channel cleared. */
+        tell(i, w, &gone);
+        return;
+    }
+    set(i, w, SLOT_HELD);
+    s->connections = connections;
+    if (i->sm.state == INSTANCE_DRAINING)
+        slots_release(i, i->retire); /* the first may have been lost with its connection */
+}
+
+void slots_on_worker_back(struct instance *i, unsigned w)
+{
+    if (i->slots[w].state == SLOT_HELD || i->slots[w].state == SLOT_RELEASING ||
+        i->slots[w].state == SLOT_RELEASED)
+        set(i, w, SLOT_UNKNOWN);
+}
+
+void slots_on_synced(struct instance *i, unsigned w)
+{
+    if (i->slots[w].state == SLOT_UNKNOWN)
+        reset(i, w);
+}
+
+void slots_on_slot(struct instance *i, uint32_t w)
+{
+    if (w >= i->channels) {
+        instance_fail(i, "it broke its control channel: a SLOT for a channel it does not have");
+        return;
+    }
+    if (i->slots[w].state == SLOT_RESETTING || i->slots[w].state == SLOT_RELEASED)
+        set(i, w, SLOT_FREE);
+}
+
+void slots_on_end(struct instance *i)
+{
+    struct control_msg gone = {.type = CONTROL_GONE};
+
+    for (unsigned w = 0; w < i->channels; w++) {
+        if (i->slots[w].state == SLOT_HELD || i->slots[w].state == SLOT_RELEASING)
+            tell(i, w, &gone);
+        set(i, w, SLOT_FREE);
+    }
+}

@@ -1,0 +1,138 @@
+/* A tenant's change of image: the row says what it should run, `current` what it
+ * does run, and each step brings the two together.
+ *
+ * The happy path: asleep, the next wake runs it.  Without a connection, or past
+ * the upgrade's deadline: `trial` boots beside `current`, is ready, takes the new
+ * connections; the old one finishes its own and goes.  Ready for proof_ms: it is
+ * the last good version.
+ * Failure: a version that does not start, is not ready in time, or crashes
+ * trial_crashes times before it is proved is rolled back: the row is set to the
+ * last good one, and the next step boots that for those who wait. */
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "common/host/log.h"
+#include "orchestrator/fleet_private.h"
+#include "orchestrator/tenant.h"
+
+bool tenant_on_trial(const struct tenant *t)
+{
+    return t->last_good != 0 && t->image != t->last_good;
+}
+
+void tenant_upgrade_done(struct tenant *t, enum fleet_upgraded how, const char *text)
+{
+    fleet_upgrade_cb *cb = t->upgrade_cb;
+
+    if (!cb)
+        return;
+    t->upgrade_cb = NULL;
+    cb(t->upgrade_arg, how, text);
+}
+
+/* `current` runs what it should: whoever waits for the upgrade need not any more. */
+void tenant_upgrade_ready(struct tenant *t)
+{
+    char text[REGISTRY_TEXT_SIZE];
+
+    if (t->upgrade != REGISTRY_UPGRADE_NONE) {
+        t->fleet->counters.upgrades_total++;
+        t->upgrade = REGISTRY_UPGRADE_NONE;
+        fleet_db(t->fleet,
+                 registry_tenant_upgrade_state(t->fleet->registry, t->id, REGISTRY_UPGRADE_NONE),
+                 "upgrade state");
+        fleet_event(t->fleet, t->name, "changed over",
+                    "new connections go to %s, generation %" PRIu64, t->current->image_ref,
+                    t->current->generation);
+    }
+    snprintf(text, sizeof text, "tenant %s runs %s", t->name, t->image_ref);
+    tenant_upgrade_done(t, FLEET_UPGRADE_DONE, text);
+}
+
+void tenant_change_over(struct tenant *t)
+{
+    struct instance *old = t->current, *now = t->trial;
+
+    t->trial = NULL;
+    t->wants_trial = false;
+    if (old)
+        tenant_retire_current(t, t->fleet->limits.retire_ms, true);
+    t->current = now;
+    t->again = true;
+}
+
+bool tenant_roll_back(struct tenant *t, uint64_t image, const char *why)
+{
+    struct fleet *f = t->fleet;
+    char text[REGISTRY_TEXT_SIZE * 2];
+    bool back = false;
+    char from[REGISTRY_REF_SIZE];
+
+    snprintf(from, sizeof from, "%s", t->image_ref);
+    fleet_db(f,
+             registry_tenant_rollback(f->registry, t->id, image, why,
+                                      (int64_t)alarms_utc_ms(&f->alarms), &back),
+             "rollback");
+    if (!back)
+        return false;
+    fleet_db(f, tenant_refresh(t), "tenant");
+    t->trial_crashes = t->crashes = t->failures = 0;
+    t->wants_trial = false;
+    f->counters.rollbacks_total++;
+    fleet_events_changed(f);
+    fleet_invalidate(f, t->id);
+    snprintf(text, sizeof text, "rolled back from %s to %s: %s", from, t->image_ref, why);
+    log_warning("tenant %s: %s", t->name, text);
+    tenant_upgrade_done(t, FLEET_UPGRADE_ROLLED_BACK, text);
+    t->again = true;
+    return true;
+}
+
+void tenant_prove(struct tenant *t, const struct instance *i)
+{
+    struct fleet *f = t->fleet;
+
+    if (i->image != t->image)
+        return;
+    fleet_db(f,
+             registry_tenant_good(f->registry, t->id, i->image, (int64_t)alarms_utc_ms(&f->alarms)),
+             "good version");
+    if (tenant_on_trial(t) || t->last_good == 0 || t->upgrade != REGISTRY_UPGRADE_NONE) {
+        fleet_db(f, tenant_refresh(t), "tenant");
+        fleet_events_changed(f);
+    }
+}
+
+void tenant_upgrade_step(struct tenant *t)
+{
+    struct fleet *f = t->fleet;
+    struct instance *i = t->current;
+    int64_t now = (int64_t)alarms_utc_ms(&f->alarms);
+    bool moves = i && i->image != t->image && instance_serves(i) &&
+                 i->sm.state != INSTANCE_DRAINING && !t->suspended && !t->removing;
+    bool late = t->upgrade_deadline != 0 && now >= t->upgrade_deadline;
+
+    if (t->trial && (t->trial->image != t->image || !i || i->image == t->image))
+        tenant_retire_trial(t);
+    if (!i && !t->trial && !t->first) {
+        /* Asleep: there is nothing to wait for. */
+        char text[REGISTRY_TEXT_SIZE];
+
+        snprintf(text, sizeof text, "tenant %s is asleep: its next wake runs %s", t->name,
+                 t->image_ref);
+        tenant_upgrade_done(t, FLEET_UPGRADE_DONE, text);
+    }
+    if (!moves) {
+        t->wants_trial = false;
+        alarm_clear(&f->alarms, &t->upgrade_alarm);
+        return;
+    }
+    t->wants_trial = late || instance_connections(i) == 0;
+    if (late && t->upgrade == REGISTRY_UPGRADE_WAITING) {
+        t->upgrade = REGISTRY_UPGRADE_DRAINING;
+        fleet_db(f, registry_tenant_upgrade_state(f->registry, t->id, REGISTRY_UPGRADE_DRAINING),
+                 "upgrade state");
+    }
+    if (!late && t->upgrade_deadline != 0 && !t->upgrade_alarm.set)
+        alarm_set(&f->alarms, &t->upgrade_alarm, (uint64_t)(t->upgrade_deadline - now));
+}

@@ -1,0 +1,16 @@
+/* Small things that several files of the orchestrator need. */
+#ifndef ORCHESTRATOR_TEXT_H
+#define ORCHESTRATOR_TEXT_H
+
+#include <stddef.h>
+
+/* Copies untrusted bytes as one line of valid UTF-8: control characters and
+ * broken sequences become '?', a trailing newline goes, what is too long is cut.
+ * Always terminated. */
+void text_clean(char *out, size_t size, const void *in, size_t len);
+
+/* An eventfd: one ring; take all rings. */
+void eventfd_write_one(int fd);
+void eventfd_take(int fd);
+
+#endif
