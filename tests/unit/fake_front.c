@@ -24,7 +24,7 @@ struct ring front_ring[FRONT_CHANNELS], front_control;
 
 static void *memory[1 + FRONT_CHANNELS];
 static size_t memory_len[1 + FRONT_CHANNELS];
-static bool attached[FRONT_CHANNELS];
+static bool attached[FRONT_CHANNELS], stalled[FRONT_CHANNELS];
 static struct front_client *clients[CLIENTS_MAX];
 static uint32_t serial;
 static uint64_t clock_ns;
@@ -96,6 +96,7 @@ bool front_start(void)
     memset(&front_said, 0, sizeof front_said);
     memset(front_rings, 0, sizeof front_rings);
     memset(attached, 0, sizeof attached);
+    memset(stalled, 0, sizeof stalled);
     serial = 0;
     clock_ns = 1000000000u;
     channel_new(0, LAUNCH_CONTROL_ORDER, LAUNCH_CONTROL_ORDER);
@@ -132,16 +133,39 @@ void front_end(void)
         }
 }
 
-void front_attach(unsigned i)
+void front_attach_silent(unsigned i)
 {
-    struct mux_hello hello = {MUX_VERSION, HANDOVER_VERSION, 7};
+    CHECK(ring_attach(&front_ring[i], memory[1 + i], memory_len[1 + i], RING_CLIENT) == RC_OK);
+    attached[i] = true;
+}
+
+void front_hello(unsigned i, unsigned mux, unsigned handover, uint64_t generation)
+{
+    struct mux_hello hello = {(uint16_t)mux, (uint16_t)handover, generation};
     uint8_t buf[MUX_HELLO_SIZE];
     size_t n;
 
-    CHECK(ring_attach(&front_ring[i], memory[1 + i], memory_len[1 + i], RING_CLIENT) == RC_OK);
-    attached[i] = true;
     CHECK(mux_hello_encode(&hello, buf, sizeof buf, &n) == RC_OK);
     front_put(i, MUX_HELLO, 0, buf, (uint32_t)n);
+    front_pump();
+}
+
+void front_attach(unsigned i)
+{
+    front_attach_silent(i);
+    front_hello(i, MUX_VERSION, HANDOVER_VERSION, 7);
+}
+
+void front_stall(unsigned i, bool is_stalled)
+{
+    stalled[i] = is_stalled;
+}
+
+void front_control_again(void)
+{
+    ring_leave(&front_control);
+    front_pump();
+    CHECK(ring_attach(&front_control, memory[0], memory_len[0], RING_CLIENT) == RC_OK);
     front_pump();
 }
 
@@ -149,6 +173,11 @@ void front_kill_worker(unsigned i)
 {
     ring_leave(&front_ring[i]);
     attached[i] = false;
+    for (int k = 0; k < CLIENTS_MAX; k++)
+        if (clients[k] && clients[k]->channel == i) {
+            client_free(clients[k]);
+            clients[k] = NULL;
+        }
     front_pump();
 }
 
@@ -338,8 +367,6 @@ static bool worker_drain(unsigned i)
         uint8_t buf[MUX_PAYLOAD_MAX];
         uint32_t credit;
 
-        if (c && c->stalled && head.type == MUX_DATA)
-            break;
         CHECK(ring_span_copy(&payload, 0, buf, head.len));
         mux_consume(&front_ring[i], &head);
         any = true;
@@ -383,7 +410,7 @@ static bool clients_step(void)
         if (!c || !attached[c->channel] || c->reset)
             continue;
         any |= client_send(c);
-        if (c->owed && !c->stalled && !c->closed) {
+        if (c->owed && !c->no_credit && !c->closed) {
             front_put(c->channel, MUX_CREDIT, c->id, &c->owed, 4);
             c->owed = 0;
             any = true;
@@ -402,7 +429,7 @@ void front_pump(void)
             any = true;
         any |= control_drain();
         for (unsigned i = 0; i < FRONT_CHANNELS; i++)
-            any |= attached[i] && worker_drain(i);
+            any |= attached[i] && !stalled[i] && worker_drain(i);
     } while (any);
 }
 

@@ -34,8 +34,14 @@ bool front_start(void);
 /* Ends it in any state, and frees everything. */
 void front_end(void);
 
-/* Worker `i` attaches and says HELLO. */
+/* Worker `i` attaches and says HELLO; or says nothing yet. */
 void front_attach(unsigned i);
+void front_attach_silent(unsigned i);
+void front_hello(unsigned i, unsigned mux, unsigned handover, uint64_t generation);
+/* Whether it takes no frames. */
+void front_stall(unsigned i, bool stalled);
+/* The orchestrator leaves, and attaches again. */
+void front_control_again(void);
 /* Its side is gone, as roomkeyd would mark it. */
 void front_kill_worker(unsigned i);
 
@@ -59,7 +65,7 @@ struct front_client {
     uint8_t *out; /* ciphertext not sent yet, for want of credit */
     size_t out_len;
     uint32_t credit, owed;
-    bool stalled; /* takes no DATA: returns no credit */
+    bool no_credit; /* reads nothing: returns no credit */
     bool close_due;
     bool closed, reset; /* the tenant said so */
     bool notified;      /* close_notify came */
