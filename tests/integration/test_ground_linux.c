@@ -29,6 +29,7 @@
 struct guest {
     pid_t pid;
     int console;
+    int control, channel;         /* memory files, until launch() */
     int doorbell, front_doorbell; /* its own, ours */
     struct ring ring;             /* channel 0, as a client */
     void *memory;
@@ -81,23 +82,30 @@ static int filter(void)
     return r ? r : seccomp_load(ctx);
 }
 
+static void prepare(struct guest *g)
+{
+    int control = memory_file(), channel = memory_file();
+    void *control_memory = map_file(control);
+
+    *g = (struct guest){.control = control,
+                        .channel = channel,
+                        .doorbell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK),
+                        .front_doorbell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK),
+                        .memory = map_file(channel),
+                        .len = ring_bytes(ORDER, ORDER)};
+    ring_format(control_memory, ORDER, ORDER);
+    ring_format(g->memory, ORDER, ORDER);
+    munmap(control_memory, g->len);
+    assert_int_equal(ring_attach(&g->ring, g->memory, g->len, RING_CLIENT), RC_OK);
+}
+
 static void launch(struct guest *g, const char *what, const char *argument)
 {
     static const char image[] = ROOMKEY_GUEST;
     const char *argv[] = {"guest", what, argument, NULL};
     char *const environment[] = {NULL};
-    int control = memory_file(), channel = memory_file(), console[2], image_fd;
-    void *control_memory = map_file(control);
+    int console[2], image_fd = open(image, O_RDONLY | O_CLOEXEC);
 
-    *g = (struct guest){.len = ring_bytes(ORDER, ORDER), .memory = map_file(channel)};
-    ring_format(control_memory, ORDER, ORDER);
-    ring_format(g->memory, ORDER, ORDER);
-    munmap(control_memory, g->len);
-    assert_int_equal(ring_attach(&g->ring, g->memory, g->len, RING_CLIENT), RC_OK);
-
-    g->doorbell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    g->front_doorbell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    image_fd = open(image, O_RDONLY | O_CLOEXEC);
     if (image_fd < 0)
         fail_msg("%s: %s", image, strerror(errno));
     assert_int_equal(pipe2(console, O_CLOEXEC), 0);
@@ -107,8 +115,8 @@ static void launch(struct guest *g, const char *what, const char *argument)
     assert_true(g->pid >= 0);
     if (g->pid == 0) {
         int from[DESCRIPTORS] = {
-            open("/dev/null", O_RDWR), console[1], console[1],       g->doorbell, control,
-            g->front_doorbell,         channel,    g->front_doorbell};
+            open("/dev/null", O_RDWR), console[1], console[1],       g->doorbell, g->control,
+            g->front_doorbell,         g->channel, g->front_doorbell};
         int above[DESCRIPTORS];
 
         image_fd = fcntl(image_fd, F_DUPFD_CLOEXEC, 4 * DESCRIPTORS);
@@ -122,8 +130,8 @@ static void launch(struct guest *g, const char *what, const char *argument)
     }
     close(console[1]);
     close(image_fd);
-    close(control);
-    close(channel);
+    close(g->control);
+    close(g->channel);
 }
 
 /* Waits for the end: its wait status, and what it said. */
@@ -199,6 +207,7 @@ static void bytes_go_through_a_channel_and_back(void **state)
     struct guest g;
 
     (void)state;
+    prepare(&g);
     launch(&g, "echo", NULL);
     for (unsigned round = 0; round < 8; round++) { /* three times around the ring */
         for (size_t i = 0; i < sizeof out; i++)
@@ -219,6 +228,7 @@ static void the_c_library_needs_no_call_but_the_listed(void **state)
     struct guest g;
 
     (void)state;
+    prepare(&g);
     launch(&g, "libc", NULL);
     assert_int_equal(finish(&g, said), 0);
     assert_string_equal(said, "libc works on linux: 3.143\n");
@@ -231,6 +241,7 @@ static void the_exit_status_is_told(void **state)
     int status;
 
     (void)state;
+    prepare(&g);
     launch(&g, "exit", "65");
     status = finish(&g, said);
     assert_true(WIFEXITED(status));
@@ -244,6 +255,7 @@ static void a_failed_check_says_where_and_exits_134(void **state)
     int status;
 
     (void)state;
+    prepare(&g);
     launch(&g, "check", NULL);
     status = finish(&g, said);
     assert_non_null(strstr(said, "guests/guest.c:"));
@@ -268,6 +280,7 @@ static void each_break_of_a_rule_kills(void **state)
         struct guest g;
         int status;
 
+        prepare(&g);
         launch(&g, cases[i].what, NULL);
         status = finish(&g, said);
         if (!WIFSIGNALED(status) || WTERMSIG(status) != cases[i].signal)
@@ -281,6 +294,7 @@ static void a_console_that_nobody_reads_does_not_kill(void **state)
     int status;
 
     (void)state;
+    prepare(&g);
     launch(&g, "open", NULL); /* open() comes before the line it prints */
     close(g.console);
     g.console = -1;
@@ -291,10 +305,38 @@ static void a_console_that_nobody_reads_does_not_kill(void **state)
     munmap(g.memory, g.len);
 }
 
+static void memory_that_is_no_channel_is_refused(void **state)
+{
+    char said[CONSOLE_MAX];
+    struct guest g;
+
+    (void)state;
+    prepare(&g);
+    g.ring.page->right_order = RING_ORDER_MAX + 1;
+    launch(&g, "open", NULL);
+    assert_int_equal(finish(&g, said), 0);
+    assert_string_equal(said, "open: peer sent malformed data\n");
+}
+
+static void a_descriptor_that_is_no_memory_is_refused(void **state)
+{
+    char said[CONSOLE_MAX];
+    struct guest g;
+
+    (void)state;
+    prepare(&g);
+    assert_true(dup2(g.doorbell, g.channel) >= 0);
+    launch(&g, "open", NULL);
+    assert_int_equal(finish(&g, said), 0);
+    assert_string_equal(said, "open: I/O error\n");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(bytes_go_through_a_channel_and_back),
+        cmocka_unit_test(memory_that_is_no_channel_is_refused),
+        cmocka_unit_test(a_descriptor_that_is_no_memory_is_refused),
         cmocka_unit_test(the_c_library_needs_no_call_but_the_listed),
         cmocka_unit_test(the_exit_status_is_told),
         cmocka_unit_test(a_failed_check_says_where_and_exits_134),
