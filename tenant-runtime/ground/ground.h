@@ -3,7 +3,7 @@
  * start, by which entry point ran.
  *
  * The C library works on every ground through the syscall table
- * (tenant-runtime/ground/syscalls.h); this header is for what a C library has no
+ * (common/core/image_calls.h); this header is for what a C library has no
  * word for: channels, doorbells, waiting. */
 #ifndef GROUND_GROUND_H
 #define GROUND_GROUND_H
