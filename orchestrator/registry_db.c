@@ -73,7 +73,7 @@ static sqlite3_stmt *prepared(struct registry *r, const char *sql)
         if (r->kept[i].sql == sql)
             return r->kept[i].stmt;
     }
-    CHECK(!"more statements than slots");
+    check_failed(__FILE__, __LINE__, "more statements than slots");
 }
 
 static enum rc bind(struct registry *r, sqlite3_stmt *stmt, const char *types, va_list args)

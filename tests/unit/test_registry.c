@@ -335,7 +335,7 @@ static void an_image_in_use_is_not_removed_and_its_users_are_named(void **state)
     char users[128] = "";
 
     for (int i = 0; i < 5; i++) {
-        char name[8], host[32];
+        char name[16], host[32];
         snprintf(name, sizeof name, "t%d", i);
         snprintf(host, sizeof host, "t%d.localhost", i);
         add_tenant(h, name, "hello:1", host);
@@ -347,7 +347,7 @@ static void an_image_in_use_is_not_removed_and_its_users_are_named(void **state)
     must(h, registry_image_users(h->r, id, 2, join_tenant, users));
     assert_string_equal(users, "t0 t1 ");
     for (int i = 0; i < 5; i++) {
-        char name[8];
+        char name[16];
         snprintf(name, sizeof name, "t%d", i);
         must(h, registry_tenant_remove(h->r, name, NOW, &dropped, &h->no));
         assert_int_equal(dropped.nr, 1);
