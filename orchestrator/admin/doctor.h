@@ -1,0 +1,27 @@
+/* What of this host lets Roomkey work, and what does not: facts with advice.
+ *
+ * Used by /v1/doctor, and by `roomkeyd --doctor` where no daemon runs.  Looks, tries and
+ * changes nothing.  May take some milliseconds and blocks: for libuv's pool. */
+#ifndef ORCHESTRATOR_ADMIN_DOCTOR_H
+#define ORCHESTRATOR_ADMIN_DOCTOR_H
+
+#include <jansson.h>
+#include <stdint.h>
+
+#include "orchestrator/backend/backend.h"
+
+#define DOCTOR_NO_DAEMON (-1)
+
+struct doctor_host {
+    const char *state_dir, *run_dir;
+    const struct backend_ops *const *grounds; /* that are built in; ends with NULL */
+    const char *ground;                       /* the chosen one; NULL: none yet */
+    const char *ground_why;                   /* it was chosen; NULL: none was */
+    int64_t started_at;                       /* of the daemon, ms UTC */
+    int workers; /* of the front, connected; DOCTOR_NO_DAEMON: nobody knows */
+};
+
+/* [{"check","ok","level","text"}], owned by the caller. */
+json_t *doctor_look(const struct doctor_host *host);
+
+#endif

@@ -1,0 +1,75 @@
+/* What server.c and request.c share; handlers include request.h. */
+#ifndef ORCHESTRATOR_ADMIN_SERVER_H
+#define ORCHESTRATOR_ADMIN_SERVER_H
+
+#include <microhttpd.h>
+#include <stdbool.h>
+#include <uv.h>
+
+#include "orchestrator/admin/admin.h"
+#include "orchestrator/admin/request.h"
+
+struct admin {
+    struct admin_house house;
+    char path[512]; /* of the socket */
+    struct MHD_Daemon *daemon;
+    uv_poll_t poll; /* MHD's epoll descriptor */
+    uv_timer_t timer;
+    bool resumed;                /* since MHD last ran: it does not wake by itself for that */
+    unsigned handles;            /* of these two, open */
+    unsigned requests;           /* all, also those that only a callback still holds */
+    struct admin_request *first; /* those that have a connection */
+};
+
+/* Tells of the client's end while MHD does not look, since the request is suspended. */
+struct admin_watch {
+    uv_poll_t poll;
+    int fd;                        /* owned */
+    struct admin_request *request; /* NULL: closing */
+};
+
+struct admin_request {
+    struct admin *admin;
+    struct MHD_Connection *connection; /* NULL: it is gone */
+    struct admin_request *next, **link;
+    struct admin_peer peer;
+    const struct admin_route *route; /* NULL: there is none */
+    unsigned miss;                   /* then: status of the refusal */
+    char name[ADMIN_PATH_NAME_SIZE];
+    struct admin_text data; /* what came, until it is parsed */
+    struct admin_body body;
+    void *slot;
+
+    bool handled;                  /* the handler was called */
+    bool pending;                  /* admin_later(): a callback will answer */
+    bool suspended;                /* MHD does not look at it */
+    bool gone;                     /* the client is, or we are closing */
+    struct MHD_Response *response; /* owned; the answer, not yet queued */
+    unsigned status;
+
+    const struct admin_stream *stream; /* NULL: none, or closed */
+    void *stream_state;
+    bool stream_end;
+    struct admin_text text; /* of the stream, not yet sent */
+    size_t text_sent;
+
+    struct admin_watch *watch; /* owned; NULL until first suspended */
+};
+
+/*----- request.c: MHD's callbacks -----*/
+
+enum MHD_Result admin_on_request(void *arg, struct MHD_Connection *connection, const char *url,
+                                 const char *method, const char *version, const char *data,
+                                 size_t *size, void **slot);
+void admin_on_completed(void *arg, struct MHD_Connection *connection, void **slot,
+                        enum MHD_RequestTerminationCode why);
+
+/* MHD has a resumed connection to look at, soon. */
+void admin_resumed(struct admin *a);
+/* Frees it when nobody holds it any more. */
+void admin_unref(struct admin *a);
+
+/* The client is gone, or shall be: ends what the request waits for. */
+void admin_request_drop(struct admin_request *q);
+
+#endif

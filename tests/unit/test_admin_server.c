@@ -1,0 +1,433 @@
+/* The admin API over its socket, with a real registry and a fleet on a fake ground. */
+#include "tests/unit/unit.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "fleet_house.h"
+#include "orchestrator/admin/admin.h"
+#include "orchestrator/admin/server.h"
+#include "orchestrator/cert_store.h"
+#include "orchestrator/image_store.h"
+
+#define TURNS_MAX 20000
+#define TENANTS   150 /* more than two pages */
+
+static const struct backend_ops *const no_grounds[] = {NULL};
+
+struct desk {
+    struct house *house;
+    struct image_store *images;
+    struct cert_store *certs;
+    struct admin *admin;
+    int client; /* -1: none */
+    char answer[1 << 18];
+    size_t len;
+};
+
+static void turn(struct desk *d)
+{
+    uv_run(&d->house->loop, UV_RUN_NOWAIT);
+    house_settle(d->house);
+}
+
+static int set_up(void **state)
+{
+    struct desk *d = calloc(1, sizeof *d);
+    struct refusal no;
+    void *house;
+
+    assert_non_null(d);
+    assert_int_equal(house_set_up(&house), 0);
+    d->house = house;
+    d->client = -1;
+    assert_int_equal(image_store_open(&d->house->loop, d->house->scratch.dir, &d->images, &no),
+                     RC_OK);
+    assert_int_equal(
+        cert_store_open(&d->house->loop, d->house->scratch.dir, "/bin/false", &d->certs, &no),
+        RC_OK);
+    struct admin_house all = {
+        .loop = &d->house->loop,
+        .registry = d->house->registry,
+        .images = d->images,
+        .certs = d->certs,
+        .fleet = d->house->fleet,
+        .host = {.state_dir = d->house->scratch.dir,
+                 .run_dir = d->house->scratch.dir,
+                 .grounds = no_grounds},
+    };
+    assert_int_equal(admin_open(&all, &d->admin, &no), RC_OK);
+    *state = d;
+    return 0;
+}
+
+static void hang_up(struct desk *d)
+{
+    if (d->client >= 0)
+        close(d->client);
+    d->client = -1;
+}
+
+static int tear_down(void **state)
+{
+    struct desk *d = *state;
+    void *house = d->house;
+
+    admin_close(d->admin);
+    turn(d);
+    hang_up(d);
+    image_store_close(d->images);
+    cert_store_close(d->certs);
+    free(d);
+    return house_tear_down(&house);
+}
+
+/* Sends a request; what comes is taken by receive(). */
+static void ask(struct desk *d, const char *method, const char *path, const char *body)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    size_t len = strlen(body);
+    char head[512];
+
+    hang_up(d);
+    d->len = 0;
+    snprintf(address.sun_path, sizeof address.sun_path, "%s/admin.sock", d->house->scratch.dir);
+    d->client = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    assert_int_equal(connect(d->client, (struct sockaddr *)&address, sizeof address), 0);
+    int n = snprintf(head, sizeof head,
+                     "%s %s HTTP/1.1\r\nHost: roomkey\r\nConnection: close\r\n"
+                     "Content-Length: %zu\r\n\r\n",
+                     method, path, len);
+    assert_int_equal(send(d->client, head, (size_t)n, 0), n);
+    for (size_t sent = 0; sent < len;) {
+        ssize_t r = send(d->client, body + sent, len - sent, MSG_NOSIGNAL);
+
+        assert_true(r > 0 || errno == EAGAIN);
+        sent += r > 0 ? (size_t)r : 0;
+        turn(d);
+    }
+}
+
+/* Turns the loop until the answer holds `words` (NULL: until it is over). */
+static const char *receive(struct desk *d, const char *words)
+{
+    for (int i = 0; i < TURNS_MAX; i++) {
+        ssize_t n = recv(d->client, d->answer + d->len, sizeof d->answer - 1 - d->len, 0);
+
+        if (n > 0)
+            d->len += (size_t)n;
+        d->answer[d->len] = '\0';
+        if (words ? strstr(d->answer, words) != NULL : n == 0)
+            return d->answer;
+        turn(d);
+        if (n < 0)
+            usleep(100);
+    }
+    fail_msg("no answer with %s; so far: %s", words ? words : "an end", d->answer);
+    return NULL;
+}
+
+static const char *call(struct desk *d, const char *method, const char *path, const char *body)
+{
+    ask(d, method, path, body);
+    return receive(d, NULL);
+}
+
+static int status_of(const char *answer)
+{
+    return atoi(answer + strlen("HTTP/1.1 "));
+}
+
+/* The body, chunked or not, as JSON.  Chunks: sizes are dropped line by line. */
+static json_t *json_of(const char *answer)
+{
+    char *body = strdup(strstr(answer, "\r\n\r\n") + 4), *out = body, *in = body;
+    json_t *value;
+
+    if (strstr(answer, "chunked")) {
+        for (;;) {
+            size_t n = strtoul(in, &in, 16);
+
+            if (n == 0)
+                break;
+            memmove(out, in + 2, n);
+            out += n;
+            in += 2 + n + 2;
+        }
+        *out = '\0';
+    }
+    value = json_loads(body, 0, NULL);
+    free(body);
+    assert_non_null(value);
+    return value;
+}
+
+static void status_and_metrics_are_answered(void **state)
+{
+    struct desk *d = *state;
+    json_t *status = json_of(call(d, "GET", "/v1/status", ""));
+
+    assert_int_equal(json_integer_value(json_object_get(status, "tenants")), 0);
+    assert_true(json_is_string(json_object_get(status, "ground")));
+    json_decref(status);
+    const char *metrics = call(d, "GET", "/metrics", "");
+    assert_non_null(strstr(metrics, "\nroomkey_wakes_total 0\n"));
+    assert_non_null(strstr(metrics, "\nroomkey_front_handovers_total 0\n"));
+    assert_non_null(strstr(metrics, "\nroomkey_instances{state=\"ready\"} 0\n"));
+    assert_non_null(strstr(metrics, "{phase=\"wake\",le=\"+Inf\"} 0\n"));
+}
+
+static void what_is_no_call_is_refused_with_a_reason(void **state)
+{
+    struct desk *d = *state;
+
+    assert_int_equal(status_of(call(d, "GET", "/", "")), 404);
+    assert_int_equal(status_of(call(d, "GET", "/v1/tenants/", "")), 404);
+    assert_int_equal(status_of(call(d, "GET", "/v1/tenants/a/b", "")), 404);
+    assert_int_equal(status_of(call(d, "GET", "/v1/tenants/a%2Fcerts", "")), 405);
+    assert_int_equal(status_of(call(d, "DELETE", "/v1/status", "")), 405);
+    assert_int_equal(status_of(call(d, "GET", "/v1/tenants/nobody", "")), 404);
+    assert_non_null(strstr(d->answer, "nobody"));
+}
+
+static void bodies_are_checked_before_anything_happens(void **state)
+{
+    static char big[ADMIN_BODY_MAX + 100000];
+    struct desk *d = *state;
+
+    assert_int_equal(status_of(call(d, "POST", "/v1/tenants", "{\"nmae\":\"x\"}")), 400);
+    assert_non_null(strstr(d->answer, "nmae"));
+    assert_int_equal(status_of(call(d, "POST", "/v1/tenants", "{")), 400);
+    assert_int_equal(status_of(call(d, "GET", "/v1/status", "{\"wait\":true}")), 400);
+    memset(big, 'x', sizeof big - 1);
+    assert_int_equal(status_of(call(d, "POST", "/v1/tenants", big)), 413);
+    assert_int_equal(status_of(call(d, "GET", "/v1/events?after=x", "")), 400);
+    assert_int_equal(status_of(call(d, "GET", "/v1/status", "")), 200);
+}
+
+static void an_image_is_refused_in_the_words_of_the_store(void **state)
+{
+    struct desk *d = *state;
+
+    assert_int_equal(status_of(call(d, "PUT", "/v1/images/probe:1.0.0", "hello")), 400);
+    assert_non_null(strstr(d->answer, "ELF"));
+    assert_int_equal(status_of(call(d, "PUT", "/v1/images/probe:1.0.0", "")), 400);
+    assert_int_equal(status_of(call(d, "PUT", "/v1/images/probe", "hello")), 400);
+    assert_non_null(strstr(d->answer, "version"));
+}
+
+static void an_upload_that_breaks_off_leaves_nothing(void **state)
+{
+    struct desk *d = *state;
+    const char *head = "PUT /v1/images/probe:1.0.0 HTTP/1.1\r\nHost: r\r\n"
+                       "Content-Length: 100000\r\n\r\nhello";
+
+    ask(d, "GET", "/v1/status", "");
+    receive(d, NULL);
+    hang_up(d);
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    snprintf(address.sun_path, sizeof address.sun_path, "%s/admin.sock", d->house->scratch.dir);
+    d->client = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(connect(d->client, (struct sockaddr *)&address, sizeof address), 0);
+    assert_true(send(d->client, head, strlen(head), 0) > 0);
+    for (int i = 0; i < TURNS_MAX && d->admin->requests == 0; i++)
+        turn(d);
+    assert_int_equal(d->admin->requests, 1);
+    hang_up(d);
+    for (int i = 0; i < TURNS_MAX && d->admin->requests; i++)
+        turn(d);
+    assert_int_equal(d->admin->requests, 0);
+}
+
+static void a_long_list_comes_whole_and_in_order(void **state)
+{
+    struct desk *d = *state;
+    char name[32], before[32] = "";
+    json_t *list, *tenant;
+    size_t i;
+
+    house_image(d->house, "hello:1.0.0", FAKE_READY, 1);
+    for (i = 0; i < TENANTS; i++) {
+        snprintf(name, sizeof name, "t%03zu", i);
+        house_tenant(d->house, name, "hello:1.0.0");
+    }
+    list = json_of(call(d, "GET", "/v1/tenants", ""));
+    assert_int_equal(json_array_size(list), TENANTS);
+    json_array_foreach(list, i, tenant)
+    {
+        const char *now = json_string_value(json_object_get(tenant, "name"));
+
+        assert_true(strcmp(before, now) < 0);
+        snprintf(before, sizeof before, "%s", now);
+    }
+    json_decref(list);
+    list = json_of(call(d, "GET", "/v1/certs", ""));
+    assert_true(json_is_array(list));
+    json_decref(list);
+}
+
+static void a_tenant_is_shown_with_all_that_belongs_to_it(void **state)
+{
+    struct desk *d = *state;
+    json_t *tenant;
+
+    house_image(d->house, "hello:1.0.0", FAKE_READY, 1);
+    house_tenant(d->house, "acme", "hello:1.0.0");
+    house_worker(d->house, 0, 100);
+    house_awake(d->house, 0, "acme.example");
+    tenant = json_of(call(d, "GET", "/v1/tenants/acme", ""));
+    assert_string_equal(json_string_value(json_object_get(tenant, "image")), "hello:1.0.0");
+    assert_int_equal(json_array_size(json_object_get(tenant, "instances")), 1);
+    assert_true(json_array_size(json_object_get(tenant, "events")) > 0);
+    assert_true(json_is_null(json_object_get(tenant, "failed_image")));
+    json_decref(tenant);
+    assert_int_equal(status_of(call(d, "PATCH", "/v1/tenants/acme", "{\"idle_ms\":90000}")), 200);
+    assert_int_equal(house_row(d->house, "acme").idle_ms, 90000);
+}
+
+static void a_follower_hears_of_events_and_is_forgotten_when_it_goes(void **state)
+{
+    struct desk *d = *state;
+
+    house_image(d->house, "hello:1.0.0", FAKE_READY, 1);
+    ask(d, "GET", "/v1/events?follow=1", "");
+    receive(d, "\r\n\r\n");
+    assert_int_equal(registry_event(d->house->registry, NULL, "told", 1, "something new"), RC_OK);
+    fleet_events_changed(d->house->fleet);
+    receive(d, "something new");
+    assert_int_equal(d->admin->requests, 1);
+    hang_up(d);
+    for (int i = 0; i < TURNS_MAX && d->admin->requests; i++)
+        turn(d);
+    assert_int_equal(d->admin->requests, 0);
+    fleet_events_changed(d->house->fleet);
+}
+
+static void a_stop_is_answered_when_the_instance_has_stopped(void **state)
+{
+    struct desk *d = *state;
+
+    house_image(d->house, "hello:1.0.0", FAKE_READY, 1);
+    house_tenant(d->house, "acme", "hello:1.0.0");
+    assert_int_equal(status_of(call(d, "POST", "/v1/instances/acme/stop", "")), 200);
+    house_worker(d->house, 0, 100);
+    house_awake(d->house, 0, "acme.example");
+    ask(d, "POST", "/v1/instances/acme/stop", "");
+    for (int i = 0; i < TURNS_MAX && !(d->admin->requests && d->admin->first->suspended); i++)
+        turn(d);
+    assert_int_equal(recv(d->client, d->answer, 1, 0), -1);
+    house_release_all(d->house);
+    house_pass(d->house, 60000);
+    assert_int_equal(status_of(receive(d, NULL)), 200);
+    assert_int_equal(house_rows_alive(d->house), 0);
+}
+
+static void a_client_that_goes_while_it_waits_loses_only_its_answer(void **state)
+{
+    struct desk *d = *state;
+
+    house_image(d->house, "hello:1.0.0", FAKE_READY, 1);
+    house_tenant(d->house, "acme", "hello:1.0.0");
+    house_worker(d->house, 0, 100);
+    house_awake(d->house, 0, "acme.example");
+    ask(d, "DELETE", "/v1/tenants/acme", "");
+    for (int i = 0; i < TURNS_MAX && !(d->admin->requests && d->admin->first->suspended); i++)
+        turn(d);
+    hang_up(d);
+    for (int i = 0; i < TURNS_MAX && d->admin->first; i++)
+        turn(d);
+    assert_null(d->admin->first);
+    assert_int_equal(d->admin->requests, 1);
+    house_release_all(d->house);
+    house_pass(d->house, 60000);
+    for (int i = 0; i < TURNS_MAX && d->admin->requests; i++)
+        turn(d);
+    assert_int_equal(d->admin->requests, 0);
+    assert_int_equal(status_of(call(d, "GET", "/v1/tenants/acme", "")), 404);
+}
+
+static void a_log_is_shown_from_its_end(void **state)
+{
+    struct desk *d = *state;
+
+    house_image(d->house, "hello:1.0.0", FAKE_READY, 1);
+    house_tenant(d->house, "acme", "hello:1.0.0");
+    assert_int_equal(scratch_sh(&d->house->scratch, "mkdir -p logs; seq 1 5 > logs/acme.log.1;"
+                                                    "seq 6 9 > logs/acme.log"),
+                     0);
+    assert_non_null(strstr(call(d, "GET", "/v1/tenants/acme/logs?lines=5", ""), "5\n6\n7\n8\n9\n"));
+    assert_null(strstr(d->answer, "\n4\n"));
+    assert_int_equal(status_of(call(d, "GET", "/v1/tenants/acme/logs?lines=0", "")), 400);
+}
+
+static void the_doctor_looks_without_holding_the_loop(void **state)
+{
+    struct desk *d = *state;
+    json_t *checks = json_of(call(d, "GET", "/v1/doctor", ""));
+
+    assert_true(json_array_size(checks) > 8);
+    assert_true(json_is_string(json_object_get(json_array_get(checks, 0), "level")));
+    json_decref(checks);
+}
+
+static void one_that_answers_keeps_its_socket_and_a_dead_one_loses_it(void **state)
+{
+    struct desk *d = *state;
+    struct refusal no;
+    struct stat st;
+    char path[128];
+    int fd;
+
+    snprintf(path, sizeof path, "%s/admin.sock", d->house->scratch.dir);
+    assert_int_equal(admin_listen(path, &fd, &no), RC_EXISTS);
+    snprintf(path, sizeof path, "%s/dead.sock", d->house->scratch.dir);
+    assert_int_equal(admin_listen(path, &fd, &no), RC_OK);
+    close(fd);
+    assert_int_equal(admin_listen(path, &fd, &no), RC_OK);
+    assert_int_equal(stat(path, &st), 0);
+    assert_int_equal(st.st_mode & 0777, 0660);
+    close(fd);
+    snprintf(path, sizeof path, "%s/file", d->house->scratch.dir);
+    assert_int_equal(scratch_sh(&d->house->scratch, "echo precious > file"), 0);
+    assert_int_equal(admin_listen(path, &fd, &no), RC_IO);
+    assert_int_equal(scratch_sh(&d->house->scratch, "grep precious file"), 0);
+}
+
+static void it_closes_under_a_follower(void **state)
+{
+    struct desk *d = *state;
+
+    ask(d, "GET", "/v1/events?follow=1", "");
+    receive(d, "\r\n\r\n");
+    turn(d);
+}
+
+int main(void)
+{
+#define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
+    const struct CMUnitTest tests[] = {
+        TEST(status_and_metrics_are_answered),
+        TEST(what_is_no_call_is_refused_with_a_reason),
+        TEST(bodies_are_checked_before_anything_happens),
+        TEST(an_image_is_refused_in_the_words_of_the_store),
+        TEST(an_upload_that_breaks_off_leaves_nothing),
+        TEST(a_long_list_comes_whole_and_in_order),
+        TEST(a_tenant_is_shown_with_all_that_belongs_to_it),
+        TEST(a_follower_hears_of_events_and_is_forgotten_when_it_goes),
+        TEST(a_stop_is_answered_when_the_instance_has_stopped),
+        TEST(a_client_that_goes_while_it_waits_loses_only_its_answer),
+        TEST(a_log_is_shown_from_its_end),
+        TEST(the_doctor_looks_without_holding_the_loop),
+        TEST(one_that_answers_keeps_its_socket_and_a_dead_one_loses_it),
+        TEST(it_closes_under_a_follower),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
