@@ -110,6 +110,8 @@ enum rc conn_data(struct conn *c, const struct ring_span *payload, uint32_t len)
     if (c->fin_in || len > c->window)
         return RC_MALFORMED;
     c->window -= len;
+    if (len == 0)
+        return RC_OK;
     if (c->in_over || c->shut) {
         c->owed += len;
     } else if (!input_make_room(c, len)) {

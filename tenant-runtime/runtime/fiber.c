@@ -151,8 +151,7 @@ __attribute__((noreturn)) static void fiber_entry(void)
     f->ended = true;
     announce_switch(NULL, NULL); /* NULL: this stack will not be come back to */
     fiber_switch(&f->sp, fibers.loop_sp);
-    CHECK(!"an ended fiber was run");
-    __builtin_unreachable();
+    check_failed(__FILE__, __LINE__, "an ended fiber was run");
 }
 
 /* What fiber_switch pops, for a stack that has never run. */

@@ -63,8 +63,8 @@ struct rk_request {
     /* The answer. */
     enum answer_state answer;
     bool chunked, no_body, answer_sent; /* _sent: in part at least */
-    int64_t left;     /* bytes of body still due; -1: not known */
-    uint32_t out_len; /* of `out`: waiting to be sent */
+    int64_t left;                       /* bytes of body still due; -1: not known */
+    uint32_t out_len;                   /* of `out`: waiting to be sent */
 
     /* Not zeroed when it is made: only what is used is touched. */
     char text[LIMIT_HEAD + LIMIT_TARGET + LIMIT_FIELDS];

@@ -144,8 +144,7 @@ bool runtime_step(void)
 
 void runtime_wait(void)
 {
-    /* Both are asked: each asks its peers to ring. */
-    if (control_want() | channels_want())
+    if (control_want() || channels_want())
         return;
     ground->wait(timer_next());
 }

@@ -63,7 +63,7 @@ static void fake_ring(int index)
 static void fake_wait(uint64_t deadline_ns)
 {
     (void)deadline_ns;
-    CHECK(!"a test waits for nothing");
+    CHECK(false && "a test waits for nothing");
 }
 
 __attribute__((noreturn)) static void fake_exit(int status)
@@ -230,7 +230,7 @@ static bool control_drain(void)
             CHECK(ring_span_copy(&payload, 0, &front_said.last_slot, 4));
             break;
         default:
-            CHECK(!"no frame of a control channel");
+            CHECK(false && "no frame of a control channel");
         }
         mux_consume(&front_control, &head);
     }
@@ -394,7 +394,7 @@ static bool worker_drain(unsigned i)
             c->reset = true;
             break;
         default:
-            CHECK(!"no frame for a worker");
+            CHECK(false && "no frame for a worker");
         }
     }
     return any;
@@ -433,16 +433,21 @@ void front_pump(void)
     } while (any);
 }
 
-void front_sleep(uint64_t ms)
+void front_tick(uint64_t ms)
 {
     clock_ns += ms * 1000000u;
+}
+
+void front_sleep(uint64_t ms)
+{
+    front_tick(ms);
     front_pump();
 }
 
 void front_send(struct front_client *c, const void *data, size_t len)
 {
     static uint8_t buf[4 * RECORD_WIRE_MAX];
-    const uint8_t *p = data;
+    const uint8_t *p = data ? data : buf;
     size_t used, written;
     enum rc rc;
 

@@ -47,7 +47,8 @@ void front_kill_worker(unsigned i);
 
 /* Runs tenant and clients until nothing moves. */
 void front_pump(void);
-/* Moves the clock, then pumps. */
+/* Moves the clock; and then pumps. */
+void front_tick(uint64_t ms);
 void front_sleep(uint64_t ms);
 /* A control frame: HEALTH or STOP. */
 void front_health(uint64_t token);
