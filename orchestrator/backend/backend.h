@@ -30,7 +30,8 @@ struct backend_spec {
     uint64_t instance;   /* id, never reused */
     uint64_t generation; /* of the tenant */
     const char *tenant;  /* name; borrowed during the call */
-    int image_fd;        /* borrowed during the call; read-only, already checked */
+    int image_fd;        /* borrowed during the call; opened read-only, already checked; a
+                            file that others may execute (mode 0511) */
     uint64_t memory;     /* bytes */
     unsigned channels;   /* front workers that can be served */
 };
@@ -73,7 +74,7 @@ struct backend_ops {
     const char *name; /* "sandbox", "xen", "kvm" */
 
     /* Whether this host can do it; if not, `why` says what is missing and what to
-     * do about it, in one line. */
+     * do about it, in one line.  With RC_OK `why` is empty or a warning. */
     enum rc (*probe)(char *why, size_t size);
 
     enum rc (*open)(uv_loop_t *loop, const char *state_dir, struct backend **out, char *why,
@@ -85,10 +86,13 @@ struct backend_ops {
     /* Takes over a living instance; RC_NOT_FOUND when it is no longer the same. */
     enum rc (*adopt)(struct backend *b, const struct backend_handle *handle, unsigned channels,
                      const struct backend_events *events, void *arg, struct backend_instance **out);
+    /* Ends what an earlier orchestrator of this state folder started and nobody has
+     * adopted.  After all adoptions. */
+    void (*sweep)(struct backend *b);
     /* Ends it at once; on_exit follows. */
     void (*kill)(struct backend_instance *i);
     /* Lets go; kills nothing.  After on_exit, or at the daemon's own end (the
-     * instance lives on, for adopt). */
+     * instance lives on, for adopt).  Before `close`. */
     void (*dispose)(struct backend_instance *i);
 
     enum rc (*pause)(struct backend_instance *i, bool paused);

@@ -18,17 +18,11 @@ static void on_deadline(uv_timer_t *t)
     fail_msg("nothing happened for %d ms", DEADLINE_MS);
 }
 
-void house_open(struct house *h)
+static void open_backend(struct house *h)
 {
     char why[BACKEND_TEXT_MAX];
     enum rc rc;
 
-    if (geteuid() != 0)
-        fail_msg("the tests of the ground \"sandbox\" must run as root: use sudo");
-    memset(h, 0, sizeof *h);
-    h->image = SANDBOX_GUEST;
-    strcpy(h->state, "/tmp/roomkey-sandbox-XXXXXX");
-    assert_non_null(mkdtemp(h->state));
     assert_int_equal(uv_loop_init(&h->loop), 0);
     uv_timer_init(&h->loop, &h->deadline);
     rc = ops->open(&h->loop, h->state, &h->backend, why, sizeof why);
@@ -36,13 +30,54 @@ void house_open(struct house *h)
         fail_msg("open: %s: %s", rc_text(rc), why);
 }
 
-void house_close(struct house *h)
+void house_open(struct house *h)
+{
+    if (geteuid() != 0)
+        fail_msg("the tests of the ground \"sandbox\" must run as root: use sudo");
+    memset(h, 0, sizeof *h);
+    snprintf(h->image, sizeof h->image, "%s", SANDBOX_GUEST);
+    strcpy(h->state, "/tmp/roomkey-sandbox-XXXXXX");
+    assert_non_null(mkdtemp(h->state));
+    open_backend(h);
+}
+
+void house_open_again(struct house *h, const struct house *first)
+{
+    memset(h, 0, sizeof *h);
+    strcpy(h->image, first->image);
+    strcpy(h->state, first->state);
+    open_backend(h);
+}
+
+void house_leave(struct house *h)
 {
     ops->close(h->backend);
     uv_close((uv_handle_t *)&h->deadline, NULL);
     uv_run(&h->loop, UV_RUN_DEFAULT);
     assert_int_equal(uv_loop_close(&h->loop), 0);
+}
+
+void house_close(struct house *h)
+{
+    house_leave(h);
+    if (!strncmp(h->image, h->state, strlen(h->state)))
+        assert_int_equal(unlink(h->image), 0);
     assert_int_equal(rmdir(h->state), 0);
+}
+
+void house_move_image(struct house *h)
+{
+    char buf[65536];
+    int from = open(h->image, O_RDONLY | O_CLOEXEC), to;
+    ssize_t n;
+
+    snprintf(h->image, sizeof h->image, "%s/image", h->state);
+    to = open(h->image, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0511);
+    assert_true(from >= 0 && to >= 0);
+    while ((n = read(from, buf, sizeof buf)) > 0)
+        assert_int_equal(write(to, buf, (size_t)n), n);
+    close(from);
+    close(to);
 }
 
 static void on_started(void *arg)

@@ -13,7 +13,7 @@ struct house {
     uv_timer_t deadline; /* a test that waits longer has failed */
     struct backend *backend;
     char state[64];
-    const char *image; /* path of the guest */
+    char image[128]; /* path of the guest */
 };
 
 /* One instance and all that it told. */
@@ -30,8 +30,14 @@ struct guest {
 
 /* Fails with a clear message when not root. */
 void house_open(struct house *h);
+/* Another orchestrator over the same state folder. */
+void house_open_again(struct house *h, const struct house *first);
 /* Closes the loop clean, or fails. */
 void house_close(struct house *h);
+/* Likewise, and leaves the state folder. */
+void house_leave(struct house *h);
+/* Puts the guest where images are: into the state folder. */
+void house_move_image(struct house *h);
 
 /* `act`: what tests/guest/sandbox_guest.c shall do. */
 void guest_start(struct guest *g, struct house *h, const char *act, unsigned channels);

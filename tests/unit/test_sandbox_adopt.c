@@ -1,9 +1,10 @@
 /* Instances outlive the orchestrator that started them, and are found again. */
-#include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -17,7 +18,7 @@ static void is_adopted_by_a_second_backend(void **state)
     struct backend_channel before, after;
     struct backend_handle handle;
     static struct guest g;
-    uint64_t ring = 1;
+    uint64_t one = 1;
     struct house h;
     char *page;
 
@@ -42,7 +43,7 @@ static void is_adopted_by_a_second_backend(void **state)
     assert_true(page != MAP_FAILED);
     assert_int_equal(page[5000], 'k');
     munmap(page, after.len);
-    assert_int_equal(write(after.instance_fd, &ring, 8), 8);
+    assert_int_equal(write(after.instance_fd, &one, 8), 8);
     guest_wait_line(&g, "rung");
     ops->kill(g.instance);
     guest_wait_exit(&g);
@@ -51,6 +52,23 @@ static void is_adopted_by_a_second_backend(void **state)
     assert_string_equal(g.why.text, "killed by SIGKILL"); /* this process is its parent */
     guest_dispose(&g);
     house_close(&h);
+}
+
+static void ring(struct guest *g)
+{
+    struct backend_channel control;
+    uint64_t one = 1;
+
+    ops->control(g->instance, &control);
+    assert_int_equal(write(control.instance_fd, &one, 8), 8);
+    guest_wait_line(g, "rung");
+}
+
+static void stop(struct guest *g)
+{
+    ops->kill(g->instance);
+    guest_wait_exit(g);
+    guest_dispose(g);
 }
 
 /* What a first orchestrator does until it dies: everything but the goodbye. */
@@ -70,10 +88,8 @@ static void first_orchestrator(int out)
 
 static void is_adopted_by_a_second_process(void **state)
 {
-    struct backend_channel control;
     struct backend_handle handle;
     static struct guest g;
-    uint64_t ring = 1;
     int ends[2], status;
     struct house h;
     pid_t pid;
@@ -91,10 +107,8 @@ static void is_adopted_by_a_second_process(void **state)
 
     house_open(&h);
     assert_int_equal(guest_adopt(&g, &h, &handle, 1), RC_OK);
-    ops->control(g.instance, &control);
     for (int i = 0; i < 2; i++) {
-        assert_int_equal(write(control.instance_fd, &ring, 8), 8);
-        guest_wait_line(&g, "rung");
+        ring(&g);
         g.console_len = 0;
         g.console[0] = 0;
     }
@@ -138,6 +152,57 @@ static void is_not_mistaken_for_another(void **state)
     house_close(&h);
 }
 
+static void wait_gone(const char *handle)
+{
+    struct pollfd p = {.events = POLLIN};
+    int pid;
+
+    assert_int_equal(sscanf(handle, "pid=%d", &pid), 1);
+    p.fd = (int)syscall(SYS_pidfd_open, pid, 0);
+    if (p.fd < 0)
+        return;
+    assert_int_equal(poll(&p, 1, 10000), 1);
+    close(p.fd);
+}
+
+static void is_swept_when_nobody_adopts_it(void **state)
+{
+    static struct guest kept, stray, foreign, again;
+    struct backend_handle kept_handle, stray_handle;
+    struct house first, second, other;
+
+    (void)state;
+    house_open(&other);
+    guest_start(&foreign, &other, "serve", 1);
+    guest_wait_line(&foreign, "waiting");
+
+    house_open(&first);
+    house_move_image(&first);
+    guest_start(&kept, &first, "serve", 1);
+    guest_start(&stray, &first, "serve", 1);
+    guest_wait_line(&kept, "waiting");
+    guest_wait_line(&stray, "waiting");
+    ops->handle(kept.instance, &kept_handle);
+    ops->handle(stray.instance, &stray_handle);
+    guest_dispose(&kept);
+    guest_dispose(&stray);
+    house_leave(&first);
+
+    house_open_again(&second, &first);
+    assert_int_equal(guest_adopt(&kept, &second, &kept_handle, 1), RC_OK);
+    ops->sweep(second.backend);
+    wait_gone(stray_handle.text);
+    assert_int_equal(guest_adopt(&again, &second, &stray_handle, 1), RC_NOT_FOUND);
+
+    /* The others were left alone: they still do what they are told. */
+    ring(&kept);
+    ring(&foreign);
+    stop(&kept);
+    stop(&foreign);
+    house_close(&second);
+    house_close(&other);
+}
+
 static void refuses_a_handle_that_is_none(void **state)
 {
     static const char *const bad[] = {
@@ -162,6 +227,7 @@ int main(void)
         cmocka_unit_test(is_adopted_by_a_second_backend),
         cmocka_unit_test(is_adopted_by_a_second_process),
         cmocka_unit_test(is_not_mistaken_for_another),
+        cmocka_unit_test(is_swept_when_nobody_adopts_it),
         cmocka_unit_test(refuses_a_handle_that_is_none),
     };
 

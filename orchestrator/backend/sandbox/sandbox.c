@@ -14,12 +14,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/queue.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include "common/core/check.h"
 #include "common/core/sm.h"
+#include "orchestrator/backend/sandbox/sandbox_cgroup.h"
 #include "orchestrator/backend/sandbox/sandbox_channels.h"
 #include "orchestrator/backend/sandbox/sandbox_console.h"
 #include "orchestrator/backend/sandbox/sandbox_exit.h"
@@ -27,6 +29,7 @@
 #include "orchestrator/backend/sandbox/sandbox_limits.h"
 #include "orchestrator/backend/sandbox/sandbox_probe.h"
 #include "orchestrator/backend/sandbox/sandbox_process.h"
+#include "orchestrator/backend/sandbox/sandbox_sweep.h"
 
 #define MEMORY_MIN    (1u << 20)
 #define ARGS          5
@@ -34,8 +37,9 @@
 
 /* Host ids of instances: 0x40000000 + house (13 bits) + instance (16 bits), so
  * that neither two tenants nor two orchestrators of one host share a user. */
-#define UID_BASE       0x40000000u
-#define UID_HOUSE_MASK 0x1fffu
+#define UID_BASE          0x40000000u
+#define UID_HOUSE_MASK    0x1fffu
+#define UID_INSTANCE_MASK 0xffffu
 
 struct backend {
     uv_loop_t *loop;
@@ -44,6 +48,9 @@ struct backend {
     int proc_fd; /* owned: the host's /proc */
     int null_fd; /* owned */
     uid_t uid_base;
+    struct sandbox_cgroup cgroup;
+    char *state; /* owned: the state folder's resolved path */
+    LIST_HEAD(, backend_instance) instances;
 };
 
 enum { STARTING, FAILING, RUNNING, GONE, STATE_NR };
@@ -57,6 +64,7 @@ static const struct sm_state states[STATE_NR] = {
 
 struct backend_instance {
     struct backend *backend; /* borrowed */
+    LIST_ENTRY(backend_instance) others;
     struct backend_events events;
     void *arg;
     struct sm sm;
@@ -66,6 +74,7 @@ struct backend_instance {
     struct sandbox_console console;
     int console_fd; /* owned until launched: the instance's end */
     int image_fd;   /* owned until launched */
+    int cgroup_fd;  /* owned until launched; -1: none */
     int pidfd;      /* owned */
     pid_t pid;
     uint64_t start;
@@ -112,9 +121,11 @@ static void close_fd(int *fd)
 /* The last thing done with `i`, apart from the handles' callbacks. */
 static void release(struct backend_instance *i)
 {
+    LIST_REMOVE(i, others);
     sandbox_channels_dispose(&i->channels);
     close_fd(&i->console_fd);
     close_fd(&i->image_fd);
+    close_fd(&i->cgroup_fd);
     i->open_handles = 2;
     sandbox_console_close(&i->console, on_console_closed);
     if (i->polling) {
@@ -153,7 +164,7 @@ static struct backend_instance *instance_new(struct backend *b, const struct bac
     i->backend = b;
     i->events = *events;
     i->arg = arg;
-    i->console_fd = i->image_fd = i->pidfd = -1;
+    i->console_fd = i->image_fd = i->cgroup_fd = i->pidfd = -1;
     sm_init(&i->sm, states, "sandbox", id, STARTING);
     return i;
 }
@@ -207,9 +218,19 @@ static void fill_launch(struct backend_instance *i, const struct backend_spec *s
     c->filter = &i->backend->filter.program;
     sandbox_limits_fill(c, spec->memory, &i->channels);
     l->uid = i->uid;
-    l->cgroup_fd = -1;
+    l->cgroup_fd = i->cgroup_fd;
     l->done = launched;
     l->data = i;
+}
+
+/* The kernel counts them to whoever touches them first: the instance, often. */
+static uint64_t channel_bytes(const struct sandbox_channels *c)
+{
+    uint64_t n = 0;
+
+    for (unsigned i = 0; i <= c->n; i++)
+        n += c->at[i].len;
+    return n;
 }
 
 static enum rc sandbox_start(struct backend *b, const struct backend_spec *spec,
@@ -224,24 +245,35 @@ static enum rc sandbox_start(struct backend *b, const struct backend_spec *spec,
     i = instance_new(b, events, arg, spec->instance);
     if (!i)
         return RC_NOMEM;
-    i->uid = b->uid_base + (uid_t)(spec->instance & 0xffffu);
+    i->uid = b->uid_base + (uid_t)(spec->instance & UID_INSTANCE_MASK);
     rc = fill_arguments(i, spec);
     if (!rc)
         rc = sandbox_channels_make(&i->channels, spec->channels);
     if (rc)
         goto free_instance;
     i->image_fd = fcntl(spec->image_fd, F_DUPFD_CLOEXEC, 0);
-    rc = i->image_fd < 0 ? (errno == EBADF ? RC_INVAL : RC_FULL) : make_console(i);
+    rc = i->image_fd < 0 ? (errno == EBADF ? RC_INVAL : RC_FULL) : RC_OK;
     if (rc)
         goto close_channels;
+    rc = sandbox_cgroup_make(&b->cgroup, i->uid, spec->memory + channel_bytes(&i->channels),
+                             &i->cgroup_fd);
+    if (rc)
+        goto close_channels;
+    rc = make_console(i);
+    if (rc)
+        goto remove_cgroup;
     fill_launch(i, spec);
+    LIST_INSERT_HEAD(&b->instances, i, others);
     sandbox_launcher_submit(b->launcher, &i->launch);
     *out = i;
     return RC_OK;
 
+remove_cgroup:
+    close_fd(&i->cgroup_fd);
+    close_fd(&i->console_fd);
+    sandbox_cgroup_remove(&b->cgroup, i->uid);
 close_channels:
     close_fd(&i->image_fd);
-    close_fd(&i->console_fd);
     sandbox_channels_dispose(&i->channels);
 free_instance:
     free(i);
@@ -266,6 +298,7 @@ static bool watch_pidfd(struct backend_instance *i)
 static void gone(struct backend_instance *i)
 {
     sm_move(&i->sm, GONE);
+    sandbox_cgroup_remove(&i->backend->cgroup, i->uid);
     i->events.on_exit(i->arg, &i->why); /* must be last: `i` may be disposed of */
 }
 
@@ -279,6 +312,7 @@ static void launched(struct sandbox_launch *l)
     i->start = l->start;
     close_fd(&i->console_fd);
     close_fd(&i->image_fd);
+    close_fd(&i->cgroup_fd);
     if (i->disposed) {
         release(i);
         return;
@@ -310,6 +344,9 @@ static void on_pidfd(uv_poll_t *poll, int status, int events)
     (void)status, (void)events;
     uv_poll_stop(poll);
     sandbox_exit_collect(i->pidfd, i->sm.state == FAILING ? &collected : &i->why);
+    if (sandbox_cgroup_was_full(&i->backend->cgroup, i->uid))
+        snprintf(i->why.text, sizeof i->why.text,
+                 "killed: out of memory (raise the tenant's --memory)");
     sandbox_console_drain(&i->console);
     if (!i->disposed)
         gone(i);
@@ -406,6 +443,7 @@ static enum rc sandbox_adopt(struct backend *b, const struct backend_handle *han
     sm_move(&i->sm, RUNNING);
     i->why.started = true;
     sandbox_console_listen(&i->console);
+    LIST_INSERT_HEAD(&b->instances, i, others);
     *out = i;
     return RC_OK;
 
@@ -413,6 +451,22 @@ fail:
     close_fd(&i->pidfd);
     free(i);
     return rc;
+}
+
+static bool is_ours(void *arg, uid_t uid)
+{
+    struct backend *b = arg;
+    struct backend_instance *i;
+
+    LIST_FOREACH(i, &b->instances, others)
+    if (i->uid == uid)
+        return true;
+    return false;
+}
+
+static void sandbox_sweep_all(struct backend *b)
+{
+    sandbox_sweep(b->proc_fd, b->state, b->uid_base, b->uid_base + UID_INSTANCE_MASK, is_ours, b);
 }
 
 static enum rc sandbox_usage(const struct backend_instance *i, struct backend_usage *out)
@@ -462,19 +516,23 @@ static void sandbox_close(struct backend *b)
 {
     if (b->launcher)
         sandbox_launcher_stop(b->launcher);
+    CHECK(LIST_EMPTY(&b->instances));
     sandbox_filter_dispose(&b->filter);
+    sandbox_cgroup_dispose(&b->cgroup);
+    free(b->state);
     close_fd(&b->null_fd);
     close_fd(&b->proc_fd);
     free(b);
 }
 
 /* Another number for each state folder. */
-static enum rc choose_uids(struct backend *b, const char *state_dir)
+static enum rc know_state(struct backend *b, const char *state_dir)
 {
     uint64_t h = 14695981039346656037u; /* FNV-1a */
     struct stat st;
 
-    if (stat(state_dir, &st))
+    b->state = realpath(state_dir, NULL);
+    if (!b->state || stat(b->state, &st))
         return RC_NOT_FOUND;
     for (int n = 0; n < 8; n++) {
         h = (h ^ ((uint64_t)st.st_dev >> (8 * n) & 0xff)) * 1099511628211u;
@@ -494,6 +552,8 @@ static enum rc sandbox_open(uv_loop_t *loop, const char *state_dir, struct backe
     if (!b)
         return RC_NOMEM;
     b->loop = loop;
+    LIST_INIT(&b->instances);
+    sandbox_cgroup_init(&b->cgroup, why, size); /* its warning is probe()'s to tell */
     b->null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
     b->proc_fd = open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (b->null_fd < 0 || b->proc_fd < 0) {
@@ -502,7 +562,7 @@ static enum rc sandbox_open(uv_loop_t *loop, const char *state_dir, struct backe
         rc = RC_UNSUPPORTED;
         goto fail;
     }
-    rc = choose_uids(b, state_dir);
+    rc = know_state(b, state_dir);
     if (rc) {
         snprintf(why, size, "sandbox: state folder %s: %s; create it", state_dir, strerror(errno));
         goto fail;
@@ -519,7 +579,6 @@ static enum rc sandbox_open(uv_loop_t *loop, const char *state_dir, struct backe
     return RC_OK;
 
 fail:
-    b->launcher = NULL;
     sandbox_close(b);
     return rc;
 }
@@ -531,6 +590,7 @@ const struct backend_ops backend_sandbox = {
     .close = sandbox_close,
     .start = sandbox_start,
     .adopt = sandbox_adopt,
+    .sweep = sandbox_sweep_all,
     .kill = sandbox_kill,
     .dispose = sandbox_dispose,
     .pause = sandbox_pause,

@@ -12,6 +12,7 @@
 
 #include "common/core/check.h"
 #include "orchestrator/backend/backend.h"
+#include "orchestrator/backend/sandbox/sandbox_cgroup.h"
 #include "orchestrator/backend/sandbox/sandbox_channels.h"
 #include "orchestrator/backend/sandbox/sandbox_exit.h"
 #include "orchestrator/backend/sandbox/sandbox_filter.h"
@@ -100,11 +101,11 @@ static enum rc try_pidfd_getfd(int null, char *why, size_t size)
 
 enum rc sandbox_probe(char *why, size_t size)
 {
+    struct sandbox_cgroup cgroup;
     uv_loop_t loop;
     int proc, null;
     enum rc rc;
 
-    snprintf(why, size, "%s", "");
     if (geteuid() != 0) {
         snprintf(why, size,
                  "sandbox: needs root, to give each instance a user of its own; run "
@@ -121,6 +122,10 @@ enum rc sandbox_probe(char *why, size_t size)
         rc = try_pidfd_getfd(null, why, size);
         if (!rc)
             rc = try_launch(&loop, proc, null, why, size);
+        if (!rc) {
+            sandbox_cgroup_init(&cgroup, why, size);
+            sandbox_cgroup_dispose(&cgroup);
+        }
         uv_run(&loop, UV_RUN_DEFAULT);
         CHECK(uv_loop_close(&loop) == 0);
     }
