@@ -78,7 +78,7 @@ void help_print(const struct call *c)
              "Runs one machine per customer, awake while it is used.\n\nCommands:");
         for (const struct noun *n = nouns; n->name; n++)
             printf("  %-10s %s\n", n->name, n->help);
-        puts("\nroomkey COMMAND --help says more.");
+        puts("\nroomkey COMMAND --help says more; roomkey --version its version.");
     }
     fputs(globals, stdout);
 }

@@ -9,6 +9,7 @@
 
 #include "cli/command.h"
 #include "cli/say.h"
+#include "common/host/version.h"
 
 int main(int argc, char **argv)
 {
@@ -18,6 +19,10 @@ int main(int argc, char **argv)
         return say_failed("libcurl does not start");
     if (argc > 1 && strcmp(argv[1], "--complete") == 0)
         return complete_print(argc - 1, argv + 1);
+    if (argc == 2 && strcmp(argv[1], "--version") == 0) {
+        puts("roomkey " ROOMKEY_VERSION);
+        return STATUS_OK;
+    }
     int rc = command_parse(argc, argv, &call);
     if (rc)
         return rc;
