@@ -115,6 +115,15 @@ enum rc sandbox_channels_take(struct sandbox_channels *c, unsigned n, int pidfd)
     return rc;
 }
 
+uint64_t sandbox_channels_bytes(const struct sandbox_channels *c)
+{
+    uint64_t n = 0;
+
+    for (unsigned i = 0; i <= c->n; i++)
+        n += c->at[i].len;
+    return n;
+}
+
 static void close_fd(int *fd)
 {
     if (*fd >= 0)

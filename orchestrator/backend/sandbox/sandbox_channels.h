@@ -5,6 +5,7 @@
 #define SANDBOX_CHANNELS_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 #include "common/core/launch.h"
 #include "common/core/rc.h"
@@ -25,6 +26,8 @@ struct sandbox_channels {
 /* Both: on failure nothing is left open. */
 RC_MUST_CHECK enum rc sandbox_channels_make(struct sandbox_channels *c, unsigned n);
 RC_MUST_CHECK enum rc sandbox_channels_take(struct sandbox_channels *c, unsigned n, int pidfd);
+/* All their memory. */
+uint64_t sandbox_channels_bytes(const struct sandbox_channels *c);
 void sandbox_channels_dispose(struct sandbox_channels *c);
 
 #endif

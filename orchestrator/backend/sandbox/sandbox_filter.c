@@ -53,9 +53,9 @@ static int add_allowed(scmp_filter_ctx ctx, int number)
 static int add_start(scmp_filter_ctx ctx)
 {
     return seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(execveat), 3,
-                            SCMP_A0_64(SCMP_CMP_EQ, (scmp_datum_t)SANDBOX_IMAGE_FD),
-                            SCMP_A1_64(SCMP_CMP_EQ, (scmp_datum_t)(uintptr_t)sandbox_child_path),
-                            SCMP_A4_64(SCMP_CMP_EQ, AT_EMPTY_PATH));
+                            SCMP_A0_64(SCMP_CMP_EQ, (scmp_datum_t)SANDBOX_IMAGE_FD, 0),
+                            SCMP_A1_64(SCMP_CMP_EQ, (scmp_datum_t)(uintptr_t)sandbox_child_path, 0),
+                            SCMP_A4_64(SCMP_CMP_EQ, AT_EMPTY_PATH, 0));
 }
 
 static enum rc export_program(scmp_filter_ctx ctx, struct sock_fprog *out)

@@ -16,13 +16,10 @@ void sandbox_limits_fill(struct sandbox_child *c, uint64_t memory,
                          const struct sandbox_channels *channels)
 {
     struct rlimit core = {0};
-    uint64_t mapped = memory + MAPPED_EXTRA;
 
-    for (unsigned i = 0; i <= channels->n; i++)
-        mapped += channels->at[i].len;
     c->nlimits = 0;
     add(c, RLIMIT_DATA, memory); /* heap, and every private mapping that can be written */
-    add(c, RLIMIT_AS, mapped);
+    add(c, RLIMIT_AS, memory + sandbox_channels_bytes(channels) + MAPPED_EXTRA);
     add(c, RLIMIT_STACK, STACK_BYTES);
     add(c, RLIMIT_NOFILE, c->nfds);
     add(c, RLIMIT_NPROC, 1);
