@@ -116,7 +116,7 @@ static void has_no_privilege(void **state)
 static void has_limits(void **state)
 {
     static const struct {
-        int resource;
+        enum __rlimit_resource resource;
         rlim_t most;
     } limits[] = {{RLIMIT_DATA, 16u << 20}, {RLIMIT_NOFILE, 8},    {RLIMIT_NPROC, 1},
                   {RLIMIT_FSIZE, 0},        {RLIMIT_CORE, 1},      {RLIMIT_MEMLOCK, 0},
