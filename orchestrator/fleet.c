@@ -28,7 +28,10 @@ void fleet_limits_init(struct fleet_limits *limits)
 {
     *limits = (struct fleet_limits){
 #define X(name, standard, least, most) .name = (standard),
-        FLEET_LIMITS(X)
+        FLEET_BOUNDS(X)
+#undef X
+#define X(name, standard, least, most) .name##_ms = (standard),
+            FLEET_DEADLINES(X)
 #undef X
     };
 }
@@ -688,6 +691,7 @@ void fleet_adopt(struct fleet *f)
     if (alive.nr)
         log_info("took over %u of %zu instances", adopted, alive.nr);
     free(alive.rows);
+    f->backend_ops->sweep(f->backend);
     if (adopted)
         workers_awaited(f);
 }

@@ -26,40 +26,45 @@
 
 struct fleet;
 
-/* Every deadline and bound, by its name in roomkey.toml (docs/CONFIG.md).
- * X(name, default, least, most) */
-#define FLEET_LIMITS(X)                                                                        \
-    X(channels, 8, 1, 64)               /* front workers an instance can serve */              \
-    X(max_running, 2000, 1, 1000000)    /* instances */                                        \
-    X(max_memory_mib, 0, 0, 1u << 30)   /* sum of their bounds; 0: none */                     \
-    X(max_starting, 32, 1, 10000)       /* starts at a time */                                 \
-    X(max_waiting, 16384, 1, 1u << 24)  /* wakes a worker may have open */                     \
-    X(start_ms, 10000, 10, 600000)      /* from the start to READY */                          \
-    X(trial_start_ms, 5000, 10, 600000) /* the same while wakes wait for a version on trial */ \
-    X(drain_ms, 10000, 10, 600000)      /* for workers to release an idle instance */          \
-    X(retire_ms, 3600000, 10, 7u * 86400000)  /* for the old version's connections to end */   \
-    X(stop_ms, 5000, 10, 600000)              /* for the app's on_stop */                      \
-    X(stop_grace_ms, 1000, 0, 60000)          /* then until it is killed */                    \
-    X(kill_ms, 5000, 10, 600000)              /* for a killed one to be gone */                \
-    X(health_ms, 2000, 10, 60000)             /* to answer a health question */                \
-    X(busy_max_ms, 3600000, 0, 7u * 86400000) /* that busy leases hold an idle instance */     \
-    X(reset_ms, 5000, 10, 60000)              /* to clear a dead worker's channel */           \
-    X(worker_grace_ms, 3000, 0, 60000)        /* for a worker to come back */                  \
-    X(pause_ms, 500, 1, 60000)                /* after the first failed start; then doubled */ \
-    X(pause_max_ms, 60000, 1, 3600000)                                                         \
-    X(crash_soon_ms, 5000, 0, 600000)        /* after READY: such a crash counts */            \
-    X(crashes, 3, 1, 1000)                   /* such crashes in a row, then a pause */         \
-    X(proof_ms, 10000, 0, 3600000)           /* READY that long: the version is good */        \
-    X(trial_crashes, 3, 1, 1000)             /* before that: rolled back */                    \
-    X(max_wait_ms, 600000, 0, 7u * 86400000) /* of an upgrade, unless it says otherwise */     \
-    X(slow_wake_ms, 1000, 1, 600000)         /* what counts as slow */                         \
-    X(shutdown_ms, 20000, 10, 600000)        /* to end all instances at SIGTERM */             \
-    X(log_lines, 200, 1, 100000)             /* of an instance in a second */                  \
-    X(log_size_kib, 1024, 4, 1u << 20)       /* of a tenant's log; twice that is kept */
+/* Every bound and every deadline (ms), by their names in roomkey.toml; each is
+ * explained in docs/CONFIG.md.  X(name, default, least, most) */
+#define FLEET_BOUNDS(X)                \
+    X(channels, 8, 1, 64)              \
+    X(max_running, 2000, 1, 1000000)   \
+    X(max_memory_mib, 0, 0, 1u << 30)  \
+    X(max_starting, 32, 1, 10000)      \
+    X(max_waiting, 16384, 1, 1u << 24) \
+    X(crashes, 3, 1, 1000)             \
+    X(trial_crashes, 3, 1, 1000)       \
+    X(log_lines, 200, 1, 100000)       \
+    X(log_size_kib, 1024, 4, 1u << 20)
+
+#define FLEET_DEADLINES(X)             \
+    X(start, 10000, 10, 600000)        \
+    X(trial_start, 5000, 10, 600000)   \
+    X(drain, 10000, 10, 600000)        \
+    X(retire, 3600000, 10, 604800000)  \
+    X(stop, 5000, 10, 600000)          \
+    X(stop_grace, 1000, 0, 60000)      \
+    X(kill, 5000, 10, 600000)          \
+    X(health, 2000, 10, 60000)         \
+    X(busy_max, 3600000, 0, 604800000) \
+    X(reset, 5000, 10, 60000)          \
+    X(worker_grace, 3000, 0, 60000)    \
+    X(pause, 500, 1, 60000)            \
+    X(pause_max, 60000, 1, 3600000)    \
+    X(crash_soon, 5000, 0, 600000)     \
+    X(proof, 10000, 0, 3600000)        \
+    X(max_wait, 600000, 0, 604800000)  \
+    X(slow_wake, 1000, 1, 600000)      \
+    X(shutdown, 20000, 10, 600000)
 
 struct fleet_limits {
 #define X(name, standard, least, most) uint32_t name;
-    FLEET_LIMITS(X)
+    FLEET_BOUNDS(X)
+#undef X
+#define X(name, standard, least, most) uint32_t name##_ms;
+    FLEET_DEADLINES(X)
 #undef X
 };
 

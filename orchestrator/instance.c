@@ -193,6 +193,8 @@ static void on_gone(void *arg, const struct backend_exit *why)
 {
     struct instance *i = arg;
 
+    if (i->link)
+        link_look(i->link); /* it may have said why */
     i->exited = true;
     i->exit = *why;
     tenant_step(i->tenant);

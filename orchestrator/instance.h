@@ -45,7 +45,7 @@ enum slot_state {
     SLOT_FREE,      /* the tenant waits for a client */
     SLOT_HELD,      /* the worker was given it */
     SLOT_RELEASING, /* the worker was asked to let go */
-    SLOT_RELEASED,  /* it has; the tenant may not know yet */
+    SLOT_RELEASED,  /* it has, but keeps it mapped */
     SLOT_RESETTING, /* the tenant was told; it owes us a SLOT */
     SLOT_UNKNOWN,   /* one of us was away: the worker has not yet said */
 };

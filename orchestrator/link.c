@@ -11,7 +11,8 @@
 #include "common/core/wire.h"
 #include "orchestrator/text.h"
 
-#define FRAMES_A_TURN 32 /* then others have their turn */
+#define FRAMES_A_TURN 32   /* then others have their turn */
+#define FRAMES_AT_END 1024 /* more than a control ring holds */
 
 struct link {
     uv_poll_t poll; /* of client_fd; `data` is the link */
@@ -21,6 +22,7 @@ struct link {
     int client_fd, instance_fd; /* owned */
     const struct link_events *events;
     void *arg;
+    bool broken;       /* nothing is read any more */
     bool closed;       /* the callbacks are over; the handle is closing */
     bool health, stop; /* to be put when there is room */
     uint64_t token;
@@ -106,6 +108,7 @@ static void broken(struct link *l, const char *why)
 {
     if (l->closed)
         return;
+    l->broken = true;
     uv_poll_stop(&l->poll);
     l->events->on_broken(l->arg, why);
 }
@@ -238,19 +241,13 @@ static enum rc read_frame(struct link *l, const char **why)
     return *why ? RC_MALFORMED : RC_OK;
 }
 
-static void on_doorbell(uv_poll_t *poll, int status, int what)
+/* Up to `most` frames. */
+static void read_frames(struct link *l, unsigned most)
 {
-    struct link *l = poll->data;
-    const char *why = "the doorbell failed";
+    const char *why = NULL;
     enum rc rc;
 
-    (void)what;
-    if (status < 0) {
-        broken(l, why);
-        return;
-    }
-    eventfd_take(l->client_fd);
-    for (unsigned n = 0; n < FRAMES_A_TURN; n++) {
+    for (unsigned n = 0; n < most; n++) {
         rc = read_frame(l, &why);
         if (l->closed)
             return;
@@ -272,4 +269,23 @@ static void on_doorbell(uv_poll_t *poll, int status, int what)
     }
     eventfd_write_one(l->client_fd); /* there may be more: come back in the next turn */
     flush(l);
+}
+
+static void on_doorbell(uv_poll_t *poll, int status, int what)
+{
+    struct link *l = poll->data;
+
+    (void)what;
+    if (status < 0) {
+        broken(l, "the doorbell failed");
+        return;
+    }
+    eventfd_take(l->client_fd);
+    read_frames(l, FRAMES_A_TURN);
+}
+
+void link_look(struct link *l)
+{
+    if (!l->closed && !l->broken)
+        read_frames(l, FRAMES_AT_END);
 }

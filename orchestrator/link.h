@@ -41,6 +41,10 @@ void link_close(struct link *l);
 void link_health(struct link *l, uint64_t token);
 void link_stop(struct link *l, uint32_t deadline_ms);
 
+/* Reads what is there now: its last words, when it is dead.  Callbacks come from
+ * inside. */
+void link_look(struct link *l);
+
 /* Rings the instance, for another channel of it that has changed. */
 void link_ring(struct link *l);
 

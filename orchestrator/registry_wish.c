@@ -242,9 +242,13 @@ static enum rc upgrade(struct registry *r, const char *name, const char *ref, in
     moves = out->image != image.id;
     if (!moves && out->upgrade == REGISTRY_UPGRADE_NONE)
         return RC_OK;
-    /* Back to what is known to be good: nothing is left to be proved. */
+    /* Back to what is known to be good: nothing is left to be proved.  A tenant that has
+     * never run can still go back to what it was made with, unless that has failed. */
     rc = db_run(r, NULL,
                 "UPDATE tenant SET image = ?2, upgrade_deadline = ?3,"
+                " last_good = CASE WHEN last_good IS NULL AND failed_ref = ''"
+                "  AND image <> ?2 THEN image"
+                "  ELSE last_good END,"
                 " upgrade = CASE WHEN last_good IS ?2 THEN 'none' WHEN image = ?2 THEN upgrade"
                 "  ELSE 'waiting' END,"
                 " failed_ref = '', failed_why = '', failed_at = 0 WHERE id = ?1",

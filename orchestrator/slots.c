@@ -1,9 +1,10 @@
 /* The channels of an instance: channel i belongs to front worker i.
  *
- * The happy path: FREE -> HELD (READY) -> RELEASING -> RELEASED -> FREE (SLOT).
- * A channel that had a client is clean again only when the tenant has seen that
- * client go, dropped its connections, emptied the rings and said SLOT; if the
- * worker could not say so itself (it died), we do in its place: RESETTING.
+ * The happy path: FREE -> HELD (READY) -> RELEASING -> RELEASED -> the end (GONE),
+ * or HELD again: a worker keeps what it has released mapped until GONE.
+ * A worker that is dead for good cannot say that it has gone: we do in its place,
+ * RESETTING; the channel is clean again when the tenant has dropped that client's
+ * connections, emptied the rings and said SLOT.
  * Failure: no SLOT within the deadline, and the instance is killed. */
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -96,20 +97,9 @@ static void reset(struct instance *i, unsigned w)
 enum rc slots_give(struct instance *i, unsigned w)
 {
     CHECK(w < i->channels);
-    switch (i->slots[w].state) {
-    case SLOT_RELEASED:
-        reset(i, w);
-        if (i->slots[w].state != SLOT_FREE)
-            return RC_AGAIN;
-        break;
-    case SLOT_FREE:
-    case SLOT_HELD:
-    case SLOT_RELEASING: /* taken back: READY tells the worker so */
-        break;
-    case SLOT_RESETTING:
-    case SLOT_UNKNOWN:
+    if (i->slots[w].state == SLOT_RESETTING || i->slots[w].state == SLOT_UNKNOWN)
         return RC_AGAIN;
-    }
+    /* RELEASING, RELEASED: taken back; READY tells the worker so. */
     set(i, w, SLOT_HELD);
     return RC_OK;
 }
@@ -143,24 +133,9 @@ unsigned slots_held(const struct instance *i)
 
 void slots_on_released(struct instance *i, unsigned w)
 {
-    struct control_msg gone = {.type = CONTROL_GONE};
-
-    switch (i->slots[w].state) {
-    case SLOT_RELEASING:
+    /* Else it crossed our READY, which the worker knows to be the later word. */
+    if (i->slots[w].state == SLOT_RELEASING)
         set(i, w, SLOT_RELEASED);
-        break;
-    case SLOT_HELD:
-        /* It crossed our READY: the worker may be opening the channel again while
-         * the tenant clears it.  Nobody can tell, so both start over. */
-        tell(i, w, &gone);
-        reset(i, w);
-        break;
-    case SLOT_FREE:
-    case SLOT_RELEASED:
-    case SLOT_RESETTING:
-    case SLOT_UNKNOWN:
-        break;
-    }
 }
 
 void slots_on_busy(struct instance *i, unsigned w)
@@ -189,7 +164,7 @@ void slots_on_holding(struct instance *i, unsigned w, uint32_t connections)
     struct control_msg gone = {.type = CONTROL_GONE};
     struct slot *s = &i->slots[w];
 
-    if (s->state != SLOT_UNKNOWN && s->state != SLOT_HELD && s->state != SLOT_RELEASING) {
+    if (s->state == SLOT_FREE || s->state == SLOT_RESETTING) {
         /* It came back too late: it was taken for dead, and the channel cleared. */
         tell(i, w, &gone);
         return;
@@ -228,7 +203,7 @@ void slots_on_end(struct instance *i)
     struct control_msg gone = {.type = CONTROL_GONE};
 
     for (unsigned w = 0; w < i->channels; w++) {
-        if (i->slots[w].state == SLOT_HELD || i->slots[w].state == SLOT_RELEASING)
+        if (i->slots[w].state != SLOT_FREE && i->slots[w].state != SLOT_RESETTING)
             tell(i, w, &gone);
         set(i, w, SLOT_FREE);
     }

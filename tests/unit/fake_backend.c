@@ -363,6 +363,17 @@ static enum rc adopt(struct backend *b, const struct backend_handle *handle, uns
     return RC_NOT_FOUND;
 }
 
+static void sweep(struct backend *b)
+{
+    struct backend_instance *i = b->all, *next;
+
+    for (; i; i = next) {
+        next = i->next;
+        if (!i->owned)
+            forget(i);
+    }
+}
+
 static void kill_it(struct backend_instance *i)
 {
     if (i->alive)
@@ -413,6 +424,7 @@ const struct backend_ops fake_backend = {
     .name = "fake",
     .start = start,
     .adopt = adopt,
+    .sweep = sweep,
     .kill = kill_it,
     .dispose = dispose,
     .handle = handle,

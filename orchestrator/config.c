@@ -1,0 +1,234 @@
+#include "orchestrator/config.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <toml.h>
+
+#define MANUAL "see docs/CONFIG.md"
+
+void config_init(struct config *c)
+{
+    *c = (struct config){.log_level = LOG_INFO};
+    strcpy(c->state, "/var/lib/roomkey");
+    strcpy(c->run, "/run/roomkey");
+    strcpy(c->ground, "auto");
+    fleet_limits_init(&c->limits);
+}
+
+enum rc config_duration(const char *text, uint64_t *ms)
+{
+    static const struct {
+        const char *unit;
+        uint64_t ms;
+    } units[] = {{"ms", 1}, {"s", 1000}, {"m", 60000}, {"h", 3600000}, {"d", 86400000}};
+    uint64_t n = 0;
+    const char *p = text;
+
+    while (isdigit((unsigned char)*p) && n < 1000000000000u)
+        n = n * 10 + (uint64_t)(*p++ - '0');
+    if (p == text)
+        return RC_INVAL;
+    for (size_t u = 0; u < sizeof units / sizeof *units; u++)
+        if (strcmp(p, units[u].unit) == 0) {
+            *ms = n * units[u].ms;
+            return RC_OK;
+        }
+    return RC_INVAL;
+}
+
+static enum rc wrong(struct refusal *no, const char *table, const char *key, const char *want)
+{
+    refusal_what(no, RC_INVAL, "the configuration's [%s] %s cannot be used", table, key);
+    refusal_why(no, "it must be %s", want);
+    return refusal_todo(no, MANUAL);
+}
+
+static enum rc set_bound(const toml_table_t *t, const char *key, struct config *c,
+                         struct refusal *no)
+{
+    toml_datum_t v = toml_int_in(t, key);
+    char want[96];
+
+#define X(name, standard, least, most)                                           \
+    if (strcmp(key, #name) == 0) {                                               \
+        if (v.ok && v.u.i >= (int64_t)(least) && v.u.i <= (int64_t)(most)) {     \
+            c->limits.name = (uint32_t)v.u.i;                                    \
+            return RC_OK;                                                        \
+        }                                                                        \
+        snprintf(want, sizeof want, "a number from %u to %u", (unsigned)(least), \
+                 (unsigned)(most));                                              \
+        return wrong(no, "limits", key, want);                                   \
+    }
+    FLEET_BOUNDS(X)
+#undef X
+    return wrong(no, "limits", key, "left out: there is no such setting");
+}
+
+static enum rc set_deadline(const toml_table_t *t, const char *key, struct config *c,
+                            struct refusal *no)
+{
+    toml_datum_t v = toml_string_in(t, key);
+    uint64_t ms = 0;
+    bool ok = v.ok && config_duration(v.u.s, &ms) == RC_OK;
+    char want[96];
+
+    if (v.ok)
+        free(v.u.s);
+#define X(name, standard, least, most)                                                      \
+    if (strcmp(key, #name) == 0) {                                                          \
+        if (ok && (int64_t)ms >= (int64_t)(least) && (int64_t)ms <= (int64_t)(most)) {      \
+            c->limits.name##_ms = (uint32_t)ms;                                             \
+            return RC_OK;                                                                   \
+        }                                                                                   \
+        snprintf(want, sizeof want, "a duration from \"%ums\" to \"%us\", such as \"10s\"", \
+                 (unsigned)(least), (unsigned)(most) / 1000u);                              \
+        return wrong(no, "deadlines", key, want);                                           \
+    }
+    FLEET_DEADLINES(X)
+#undef X
+    return wrong(no, "deadlines", key, "left out: there is no such setting");
+}
+
+static enum rc take_text(const toml_table_t *t, const char *key, char *out, size_t size,
+                         struct refusal *no)
+{
+    toml_datum_t v = toml_string_in(t, key);
+    enum rc rc = RC_OK;
+
+    if (!v.ok || v.u.s[0] == '\0' || strlen(v.u.s) >= size)
+        rc = wrong(no, "daemon", key, "a text, and not too long a one");
+    else
+        strcpy(out, v.u.s);
+    if (v.ok)
+        free(v.u.s);
+    return rc;
+}
+
+static enum rc set_daemon(const toml_table_t *t, const char *key, struct config *c,
+                          struct refusal *no)
+{
+    static const struct {
+        const char *word;
+        enum log_level level;
+    } levels[] = {
+        {"error", LOG_ERROR}, {"warning", LOG_WARNING}, {"info", LOG_INFO}, {"debug", LOG_DEBUG}};
+    char word[16];
+    toml_datum_t v;
+
+    if (strcmp(key, "state") == 0)
+        return take_text(t, key, c->state, sizeof c->state, no);
+    if (strcmp(key, "run") == 0)
+        return take_text(t, key, c->run, sizeof c->run, no);
+    if (strcmp(key, "ground") == 0)
+        return take_text(t, key, c->ground, sizeof c->ground, no);
+    if (strcmp(key, "leave_instances") == 0) {
+        v = toml_bool_in(t, key);
+        if (!v.ok)
+            return wrong(no, "daemon", key, "true or false");
+        c->leave_instances = v.u.b != 0;
+        return RC_OK;
+    }
+    if (strcmp(key, "log_level") == 0) {
+        enum rc rc = take_text(t, key, word, sizeof word, no);
+
+        for (size_t n = 0; rc == RC_OK && n < sizeof levels / sizeof *levels; n++)
+            if (strcmp(word, levels[n].word) == 0) {
+                c->log_level = levels[n].level;
+                return RC_OK;
+            }
+        return wrong(no, "daemon", key, "\"error\", \"warning\", \"info\" or \"debug\"");
+    }
+    return wrong(no, "daemon", key, "left out: there is no such setting");
+}
+
+static enum rc read_tables(const toml_table_t *root, struct config *c, struct refusal *no)
+{
+    static const struct {
+        const char *name;
+        enum rc (*set)(const toml_table_t *t, const char *key, struct config *c,
+                       struct refusal *no);
+    } tables[] = {{"daemon", set_daemon}, {"limits", set_bound}, {"deadlines", set_deadline}};
+    const char *name;
+
+    for (int n = 0; (name = toml_key_in(root, n)); n++) {
+        const toml_table_t *t = toml_table_in(root, name);
+        size_t k = 0;
+        const char *key;
+
+        while (k < sizeof tables / sizeof *tables && strcmp(name, tables[k].name) != 0)
+            k++;
+        if (!t || k == sizeof tables / sizeof *tables) {
+            refusal_what(no, RC_INVAL, "the configuration's %s cannot be used", name);
+            refusal_why(no, "there are the tables [daemon], [limits] and [deadlines] only");
+            return refusal_todo(no, MANUAL);
+        }
+        for (int m = 0; (key = toml_key_in(t, m)); m++) {
+            enum rc rc = tables[k].set(t, key, c, no);
+
+            if (rc)
+                return rc;
+        }
+    }
+    return RC_OK;
+}
+
+/* What no single setting shows. */
+static enum rc check(const struct config *c, struct refusal *no)
+{
+    if (strcmp(c->ground, "auto") && strcmp(c->ground, "sandbox") && strcmp(c->ground, "xen"))
+        return wrong(no, "daemon", "ground", "\"auto\", \"sandbox\" or \"xen\"");
+    if (c->limits.pause_max_ms < c->limits.pause_ms)
+        return wrong(no, "deadlines", "pause_max", "at least as long as pause");
+    return RC_OK;
+}
+
+enum rc config_parse(struct config *c, char *text, struct refusal *no)
+{
+    struct config copy = *c;
+    char error[200] = "";
+    toml_table_t *root = toml_parse(text, error, sizeof error);
+    enum rc rc;
+
+    if (!root) {
+        refusal_what(no, RC_INVAL, "the configuration is not TOML");
+        refusal_why(no, "%s", error);
+        return refusal_todo(no, MANUAL);
+    }
+    rc = read_tables(root, &copy, no);
+    toml_free(root);
+    if (rc == RC_OK)
+        rc = check(&copy, no);
+    if (rc == RC_OK)
+        *c = copy;
+    return rc;
+}
+
+enum rc config_load(struct config *c, const char *path, struct refusal *no)
+{
+    FILE *file = fopen(path, "re");
+    char *text = malloc(CONFIG_SIZE_MAX + 1);
+    size_t n = 0;
+    enum rc rc;
+
+    if (file && text)
+        n = fread(text, 1, CONFIG_SIZE_MAX + 1, file);
+    if (!file || !text || ferror(file) || n > CONFIG_SIZE_MAX || (n && memchr(text, 0, n))) {
+        refusal_what(no, RC_INVAL, "the configuration %s cannot be read", path);
+        refusal_why(no, "%s",
+                    !file                 ? strerror(errno)
+                    : n > CONFIG_SIZE_MAX ? "it is larger than 64 KiB"
+                                          : "it is no text file");
+        rc = refusal_todo(no, "give the right file with --config, or none");
+    } else {
+        text[n] = '\0';
+        rc = config_parse(c, text, no);
+    }
+    if (file)
+        fclose(file);
+    free(text);
+    return rc;
+}
