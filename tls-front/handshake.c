@@ -15,6 +15,8 @@
 #define RECORD_TYPE_APPLICATION 23
 /* A flight of ours is a certificate chain and little else. */
 #define OUT_MAX ((size_t)256 * 1024)
+/* More stack than a handshake uses. */
+#define STACK_WIPE ((size_t)32 * 1024)
 
 struct tls_config {
     unsigned refs;
@@ -297,6 +299,15 @@ enum rc handshake_new(struct handshake **out, struct tls_config *config)
     return RC_OK;
 }
 
+/* Mbed TLS wipes what it frees, but not every frame that a secret passed through:
+ * called at the depth from which it was. */
+static __attribute__((noinline)) void wipe_stack_below(void)
+{
+    uint8_t frames[STACK_WIPE];
+
+    secret_wipe(frames, sizeof frames);
+}
+
 enum rc handshake_run(struct handshake *hs, const uint8_t *in, size_t len, size_t *used)
 {
     int r;
@@ -308,6 +319,7 @@ enum rc handshake_run(struct handshake *hs, const uint8_t *in, size_t len, size_
     /* Not by mbedtls_ssl_is_handshake_over(): in TLS 1.3 that is true before the
      * tickets are written. */
     r = mbedtls_ssl_handshake(&hs->ssl);
+    wipe_stack_below();
     *used = hs->in_at;
     hs->in = NULL;
     hs->in_len = hs->in_at = 0;
@@ -390,6 +402,7 @@ enum rc handshake_export(struct handshake *hs, struct handover *h)
     if (alpn && strlen(alpn) < sizeof h->alpn)
         memcpy(h->alpn, alpn, strlen(alpn) + 1);
     rc = suite->version == TLS_1_3 ? export_13(hs, suite, h) : export_12(hs, suite, h);
+    wipe_stack_below();
     if (rc)
         handover_wipe(h);
     return rc;
@@ -422,7 +435,7 @@ void handshake_free(struct handshake *hs)
     free(hs);
 }
 
-void tls_alert_plain(enum tls_alert alert, uint8_t out[TLS_ALERT_SIZE])
+void tls_alert_plain(enum tls_plain_alert alert, uint8_t out[TLS_ALERT_SIZE])
 {
     static const uint8_t head[] = {21, 3, 3, 0, 2, 2};
 

@@ -76,12 +76,12 @@ void handshake_free(struct handshake *hs); /* NULL is ignored */
 
 /* A fatal alert before any key is agreed on: 7 bytes. */
 #define TLS_ALERT_SIZE 7u
-enum tls_alert {
+enum tls_plain_alert {
     TLS_ALERT_ACCESS_DENIED = 49,
     TLS_ALERT_DECODE_ERROR = 50,
     TLS_ALERT_INTERNAL_ERROR = 80,
     TLS_ALERT_UNRECOGNIZED_NAME = 112
 };
-void tls_alert_plain(enum tls_alert alert, uint8_t out[TLS_ALERT_SIZE]);
+void tls_alert_plain(enum tls_plain_alert alert, uint8_t out[TLS_ALERT_SIZE]);
 
 #endif

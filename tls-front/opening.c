@@ -39,7 +39,7 @@ static void say_and_close(struct conn *c, const void *bytes, size_t len)
         conn_answer(c);
 }
 
-static void alert_and_close(struct conn *c, enum tls_alert alert)
+static void alert_and_close(struct conn *c, enum tls_plain_alert alert)
 {
     uint8_t bytes[TLS_ALERT_SIZE];
 

@@ -87,9 +87,9 @@ static void read_ready(struct rig *r)
 
 void rig_start(struct rig *r, const char *const *extra)
 {
-    const char *argv[32] = {ROOMKEY_FRONT, "--run",         r->dir,      "--listen",
-                            "127.0.0.1:0", "--workers", "1"};
-    size_t n = 7;
+    const char *argv[32] = {ROOMKEY_FRONT, "--run", r->dir,    "--listen", "127.0.0.1:0",
+                            "--workers",   "1",     "--drain", "1"};
+    size_t n = 9;
     posix_spawn_file_actions_t actions;
     int pipes[2];
 
@@ -209,7 +209,7 @@ void rig_route(struct rig *r, uint64_t request, uint32_t wake_timeout_ms, bool c
 {
     static const char *const files[] = {"ec.crt", "ec.key", "rsa.crt", "rsa.key"};
     struct control_msg m = {.type = CONTROL_ROUTE};
-    int fds[4];
+    int fds[4] = {-1, -1, -1, -1};
     char path[128];
 
     m.route.request = request;
@@ -379,12 +379,12 @@ void rig_hello(struct rig *r, struct rig_client *c, const struct rig_tls *how)
     c->ssl = SSL_new(ctx);
     SSL_CTX_free(ctx);
     SSL_set_fd(c->ssl, c->fd);
-    SSL_set_tlsext_host_name(c->ssl, how->name ? how->name : RIG_NAME);
+    SSL_set_tlsext_host_name(c->ssl, (char *)(uintptr_t)(how->name ? how->name : RIG_NAME));
     SSL_set_alpn_protos(c->ssl, alpn, sizeof alpn - 1);
     if (how->resume)
         SSL_set_session(c->ssl, how->resume);
-    assert_int_equal(SSL_connect(c->ssl), -1);
-    assert_int_equal(SSL_get_error(c->ssl, -1), SSL_ERROR_WANT_READ);
+    ERR_clear_error();
+    SSL_connect(c->ssl); /* how far that came, rig_shake() finds out */
 }
 
 static bool pending(struct rig_client *c, int r)
@@ -401,7 +401,6 @@ bool rig_shake(struct rig_client *c)
 {
     int r;
 
-    ERR_clear_error();
     while ((r = SSL_connect(c->ssl)) <= 0)
         if (!pending(c, r))
             return false;
@@ -460,6 +459,10 @@ void rig_hang_up(struct rig_client *c, bool reset)
     if (reset)
         setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
     close(c->fd);
+    if (c->ssl)
+        SSL_set_quiet_shutdown(c->ssl, 1); /* an abrupt end would spoil its session */
+    if (c->ssl)
+        SSL_shutdown(c->ssl);
     SSL_free(c->ssl);
     c->ssl = NULL;
 }

@@ -16,10 +16,10 @@
 #include "common/core/ring.h"
 #include "tests/unit/unit.h"
 
-#define RIG_NAME      "acme.example"
-#define RIG_TENANT    7u
-#define RIG_INSTANCE  41u
-#define RIG_WAIT_MS   10000
+#define RIG_NAME     "acme.example"
+#define RIG_TENANT   7u
+#define RIG_INSTANCE 41u
+#define RIG_WAIT_MS  10000
 
 struct rig {
     char dir[64];
