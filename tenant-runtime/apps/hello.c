@@ -76,13 +76,13 @@ struct picture {
     int y;
 };
 
-/* The least of 1, 2, 4, 5 · 10^n milliseconds a tick that shows all of it. */
+/* The shortest round time a tick with which all of it fits. */
 static uint32_t tick_us(uint32_t end_us)
 {
-    static const uint32_t steps[] = {1, 2, 4, 5};
+    static const uint32_t steps[] = {10, 15, 20, 25, 30, 40, 50, 60, 80};
 
-    for (uint32_t base = 100; base < 400000000; base *= 10)
-        for (int i = 0; i < 4; i++)
+    for (uint32_t base = 1; base < 10000000; base *= 10)
+        for (size_t i = 0; i < sizeof steps / sizeof steps[0]; i++)
             if (base * steps[i] * TICKS >= end_us)
                 return base * steps[i];
     return end_us / TICKS + 1;

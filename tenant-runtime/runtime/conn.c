@@ -24,7 +24,7 @@ static void on_timer(struct timer *t);
 
 struct conn *conn_open(struct channel *ch, uint64_t id, struct handover *h)
 {
-    struct conn *c = calloc(1, sizeof *c);
+    struct conn *c = rt.connections < rt.connections_max ? calloc(1, sizeof *c) : NULL;
 
     if (!c || record_init(&c->record, h)) {
         free(c);

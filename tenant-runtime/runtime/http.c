@@ -80,6 +80,7 @@ void http_dispose(struct conn *c)
         *p = req->next;
         if (!*p)
             queue_end = p;
+        rt.in_flight--;
     }
     c->http.req = NULL;
     request_free(req);
@@ -142,28 +143,30 @@ static void over(struct conn *c)
     conn_shut(c);
 }
 
-/* Runs the request, or queues it while too many are in flight. */
+/* Runs the request, or queues it while too many are running. */
 static void start(struct rk_request *req)
 {
     struct conn *c = req->conn;
 
-    timer_stop(&c->timer);
     c->http.state = HTTP_SERVING;
-    if (fiber_count() < rt.requests_max) {
-        rt.in_flight++;
-        if (fiber_start(serve, req) == RC_OK)
-            return;
-        rt.in_flight--;
-        if (fiber_count() == 0) { /* nobody will make room: give up */
-            c->broken = true;
-            over(c);
-            return;
-        }
+    if (fiber_count() < rt.requests_max && fiber_start(serve, req) == RC_OK)
+        return;
+    c->http.state = HTTP_QUEUED;
+    append(&queue, &queue_end, req);
+    if (fiber_count() == 0) { /* nobody will make room: give up */
+        c->broken = true;
+        over(c);
+    } else if (fiber_count() < rt.requests_max) {
         rt.requests_max = fiber_count(); /* so many there is memory for */
         rk_log(RK_WARNING, "no memory for more than %u requests at once", rt.requests_max);
     }
-    c->http.state = HTTP_QUEUED;
-    append(&queue, &queue_end, req);
+}
+
+static void begin(struct rk_request *req)
+{
+    timer_stop(&req->conn->timer);
+    rt.in_flight++;
+    start(req);
 }
 
 bool http_run(void)
@@ -248,7 +251,7 @@ void http_input(struct conn *c)
             conn_deadline(c, LIMIT_HEAD_MS);
         }
         if (feed_head(c, data, len))
-            start(c->http.req);
+            begin(c->http.req);
     }
 }
 
@@ -256,7 +259,7 @@ void http_deadline(struct conn *c)
 {
     if (c->http.state == HTTP_READING) {
         c->http.req->refusal = 408;
-        start(c->http.req);
+        begin(c->http.req);
     } else if (c->http.state == HTTP_WAITING) {
         over(c);
     }

@@ -18,13 +18,13 @@
 #define LIMIT_WRITE_MS  60000u /* rk_write without a byte taken by the client: then RESET */
 #define LIMIT_LINGER_MS 5000u  /* from our end of stream to the client's: then RESET */
 
-/* Memory of an instance: what the image itself takes, and a request in flight at
- * the least (touched stack, head, answer, connection). */
-#define LIMIT_BASE_KIB     3072u
-#define LIMIT_REQUEST_KIB  40u
+/* Memory of an instance: what the image takes itself; of the rest a third is for
+ * connections, a quarter for what they have sent and nobody has read, and the
+ * remainder for requests in flight (touched stack, head, answer). */
+#define LIMIT_BASE_KIB     2048u
+#define LIMIT_CONN_KIB     4u
+#define LIMIT_REQUEST_KIB  32u
 #define LIMIT_REQUESTS_MIN 16u
-/* Of all input buffers together: this part of the memory. */
-#define LIMIT_INPUT_DIVISOR 3u
 
 /* Frames taken from one channel before the others have their turn. */
 #define LIMIT_BATCH 64u

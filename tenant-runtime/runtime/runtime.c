@@ -46,10 +46,21 @@ static bool number(const char *text, uint64_t min, uint64_t max, uint64_t *out)
     return true;
 }
 
+static void share_memory(uint32_t kib)
+{
+    uint32_t connections = kib / 3, input = kib / 4, requests = kib - connections - input;
+
+    rt.connections_max = connections / LIMIT_CONN_KIB;
+    rt.input_max = (uint64_t)input * 1024;
+    rt.requests_max = requests / LIMIT_REQUEST_KIB;
+    if (rt.requests_max < LIMIT_REQUESTS_MIN)
+        rt.requests_max = LIMIT_REQUESTS_MIN;
+}
+
 enum rc runtime_launch(int argc, char **argv)
 {
     const char *tenant = argument(argc, argv, LAUNCH_ARG_TENANT);
-    uint64_t generation, channels, memory, requests;
+    uint64_t generation, channels, memory;
     const char *missing = NULL;
 
     memset(&rt, 0, sizeof rt);
@@ -73,9 +84,7 @@ enum rc runtime_launch(int argc, char **argv)
     rt.generation = generation;
     rt.channels = (unsigned)channels;
     rt.memory_kib = (uint32_t)memory;
-    requests = memory > LIMIT_BASE_KIB ? (memory - LIMIT_BASE_KIB) / LIMIT_REQUEST_KIB : 0;
-    rt.requests_max = requests > LIMIT_REQUESTS_MIN ? (unsigned)requests : LIMIT_REQUESTS_MIN;
-    rt.input_max = memory * 1024 / LIMIT_INPUT_DIVISOR;
+    share_memory(memory > LIMIT_BASE_KIB ? (uint32_t)memory - LIMIT_BASE_KIB : 0);
     return RC_OK;
 }
 

@@ -18,13 +18,14 @@ struct runtime {
     uint64_t generation;
     unsigned channels;
     uint32_t memory_kib;
-    uint64_t entered_ns;   /* when main() began */
-    unsigned requests_max; /* in flight at once; more wait in their connections */
-    uint64_t input_max;    /* bytes of all connections' input buffers together */
+    uint64_t entered_ns;      /* when main() began */
+    uint32_t connections_max; /* open at once; more are RESET */
+    unsigned requests_max;    /* in fibers at once; more wait in their connections */
+    uint64_t input_max;       /* bytes of all connections' input buffers together */
 
     /* The running counts. */
     uint64_t input_bytes;
-    uint32_t connections, in_flight;
+    uint32_t connections, in_flight; /* in_flight: requests whose head is whole */
 };
 extern struct runtime rt;
 

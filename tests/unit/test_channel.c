@@ -221,6 +221,56 @@ static void a_full_ring_is_shared_when_there_is_room_again(void **state)
         assert_true(c[i]->got_len > 5000000);
 }
 
+static void requests_past_the_bound_wait_for_their_turn(void **state)
+{
+    struct front_client *c[6];
+
+    (void)state;
+    rt.requests_max = 2;
+    for (int i = 0; i < 6; i++) {
+        c[i] = front_open(0, SUITE_13, NULL);
+        front_send_text(c[i], GET("/sleep"));
+    }
+    assert_int_equal(rt.in_flight, 6);
+    front_reset(c[4]); /* while it waits */
+    assert_int_equal(rt.in_flight, 5);
+    front_sleep(60000);
+    assert_true(served(c[0], "slept") && served(c[1], "slept"));
+    assert_int_equal(c[2]->got_len, 0);
+    front_sleep(60000);
+    assert_true(served(c[2], "slept") && served(c[3], "slept"));
+    front_sleep(60000);
+    assert_true(served(c[5], "slept"));
+    assert_int_equal(rt.in_flight, 0);
+}
+
+static void connections_past_the_bound_are_reset(void **state)
+{
+    struct front_client *c[3];
+
+    (void)state;
+    rt.connections_max = 2;
+    for (int i = 0; i < 3; i++)
+        c[i] = front_open(0, SUITE_13, NULL);
+    front_pump();
+    assert_true(!c[0]->reset && !c[1]->reset && c[2]->reset);
+}
+
+static void input_past_the_memory_for_it_resets_who_sends_it(void **state)
+{
+    static const char body[60000];
+    struct front_client *hog = front_open(0, SUITE_13, NULL), *c = front_open(0, SUITE_13, NULL);
+
+    (void)state;
+    rt.input_max = 32768;
+    front_send_text(hog, GET("/sleep"));
+    front_send(hog, body, sizeof body);
+    front_pump();
+    assert_true(hog->reset);
+    front_send_text(c, GET("/"));
+    assert_true(served(c, "hello"));
+}
+
 static void a_client_that_goes_away_wakes_its_request(void **state)
 {
     struct front_client *c = front_open(0, SUITE_13, NULL);
@@ -625,6 +675,9 @@ int main(void)
         TEST(a_long_body_comes_through_with_its_credit_returned),
         TEST(a_slow_reader_stops_nobody_else),
         TEST(a_full_ring_is_shared_when_there_is_room_again),
+        TEST(requests_past_the_bound_wait_for_their_turn),
+        TEST(connections_past_the_bound_are_reset),
+        TEST(input_past_the_memory_for_it_resets_who_sends_it),
         TEST(a_client_that_goes_away_wakes_its_request),
         TEST(a_half_closed_client_gets_its_answer),
         TEST(frames_that_race_with_the_end_are_dropped),

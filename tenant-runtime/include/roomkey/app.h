@@ -15,8 +15,10 @@
  * The runtime is one thread.  Each request runs in a fiber of its own, from
  * on_request's call to its return, so handlers are written straight on: a call
  * that has to wait (rk_read, rk_write, rk_sleep, rk_reply) lets the others run
- * meanwhile.  Between such calls nothing else runs: no locks are needed.  When the
- * client is gone these calls return RK_GONE; clean up and return.
+ * meanwhile.  Between such calls nothing else runs: no locks are needed, and a
+ * handler that computes for long holds up all others.  A fiber's stack is 64 KiB:
+ * what is larger belongs on the heap, and a stack that runs over ends the instance.
+ * When the client is gone these calls return RK_GONE; clean up and return.
  *
  * A request, and every string got from it, lives until on_request returns. */
 #ifndef ROOMKEY_APP_H
@@ -31,7 +33,8 @@ struct rk_request;
 
 /* Negative results of calls that return a count. */
 enum {
-    RK_GONE = -1,    /* the client is gone, or the instance is being stopped */
+    RK_GONE = -1,    /* the client is gone, its body broke off, or the instance is
+                        being stopped: return; what is left to say the runtime says */
     RK_INVALID = -2, /* the call makes no sense now: headers after the body … */
     RK_NOMEM = -3,
     RK_TOO_LARGE = -4, /* the body is larger than the app's max_body */
@@ -78,12 +81,17 @@ __attribute__((format(printf, 4, 5))) int rk_replyf(struct rk_request *req, int 
                                                     const char *content_type, const char *fmt, ...);
 
 /* Or piece by piece: rk_begin, rk_set for further fields, then rk_write … and the
- * handler's return ends the body.  `length` is the body's, -1 if not known
- * (chunked, or until close for HTTP/1.0). */
+ * handler's return ends the body.  `status` is 200 … 599.  `length` is the body's,
+ * -1 if not known (chunked, or until close for HTTP/1.0); writing more than `length`
+ * is RK_INVALID, returning with less resets the connection.  To HEAD the body is
+ * left out, whatever is written. */
 int rk_begin(struct rk_request *req, int status, const char *content_type, int64_t length);
-/* A field, before the first rk_write.  RK_INVALID on CR, LF or NUL in it. */
+/* A field, before the first rk_write.  RK_INVALID on CR, LF or NUL in it, and for
+ * those that are the runtime's: Connection, Content-Length, Transfer-Encoding, Date
+ * and their like.  RK_TOO_LARGE when all fields are more than 8 KiB. */
 int rk_set(struct rk_request *req, const char *name, const char *value);
-/* Waits until `len` bytes are taken; backpressure is felt here.  0 or negative. */
+/* Waits until `len` bytes are taken; backpressure is felt here.  Small pieces are
+ * collected and sent when the handler waits or returns.  0 or negative. */
 int rk_write(struct rk_request *req, const void *buf, size_t len);
 
 /*----- the connection, as the front handed it over (never a key) -----*/
