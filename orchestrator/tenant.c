@@ -407,6 +407,8 @@ static void on_end(struct tenant *t, struct instance *i)
         }
         return;
     }
+    /* Whoever wonders about the tenant reads its log first. */
+    fleet_log(t->fleet, t, i, MUX_LOG_ERROR, i->why);
     if (i->ready || i->adopted)
         on_crash(t, i);
     else

@@ -48,7 +48,7 @@ static void on_imported(void *arg, enum rc rc, const struct registry_certificate
     free(import);
     if (rc)
         admin_refuse(q, no);
-    else if (!then(q, facts))
+    else if (!admin_refused_closed(q) && !then(q, facts))
         keys_drop(&house, facts->fingerprint, facts->key_id);
 }
 

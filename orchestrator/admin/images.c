@@ -141,6 +141,8 @@ static void on_added(void *arg, enum rc rc, const struct image_facts *facts,
         admin_refuse(q, no);
         return;
     }
+    if (admin_refused_closed(q)) /* the file is swept at the next start */
+        return;
     snprintf(image.name, sizeof image.name, "%s", facts->manifest.name);
     snprintf(image.version, sizeof image.version, "%s", facts->manifest.version);
     snprintf(image.alpn, sizeof image.alpn, "%s", facts->manifest.alpn);

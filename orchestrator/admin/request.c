@@ -262,6 +262,14 @@ void admin_fail(struct admin_request *q, enum rc rc, const char *what)
     admin_refuse(q, &no);
 }
 
+bool admin_refused_closed(struct admin_request *q)
+{
+    if (!q->admin->closed)
+        return false;
+    admin_fail(q, RC_CANCELED, "roomkeyd is stopping");
+    return true;
+}
+
 void admin_later(struct admin_request *q)
 {
     q->pending = true;

@@ -8,6 +8,7 @@
 #define ORCHESTRATOR_ADMIN_REQUEST_H
 
 #include <jansson.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -76,6 +77,9 @@ void admin_refuse(struct admin_request *q, const struct refusal *no);
 /* A refusal whose cause is inside the house: rc with what was tried. */
 void admin_fail(struct admin_request *q, enum rc rc, const char *what);
 void admin_stream(struct admin_request *q, const struct admin_stream *stream, void *state);
+
+/* The API is closed: fleet and registry may not be used any more.  True: refused, return. */
+bool admin_refused_closed(struct admin_request *q);
 
 /* The answer comes from a callback, for which the request is kept. */
 void admin_later(struct admin_request *q);

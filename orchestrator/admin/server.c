@@ -155,6 +155,7 @@ void admin_close(struct admin *a)
 {
     if (!a)
         return;
+    a->closed = true;
     unlink(a->path);
     /* MHD wants nobody suspended when it stops. */
     for (struct admin_request *q = a->first; q; q = q->next)

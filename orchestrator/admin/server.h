@@ -15,7 +15,8 @@ struct admin {
     struct MHD_Daemon *daemon;
     uv_poll_t poll; /* MHD's epoll descriptor */
     uv_timer_t timer;
-    bool resumed;                /* since MHD last ran: it does not wake by itself for that */
+    bool resumed; /* since MHD last ran: it does not wake by itself for that */
+    bool closed;
     unsigned handles;            /* of these two, open */
     unsigned requests;           /* all, also those that only a callback still holds */
     struct admin_request *first; /* those that have a connection */

@@ -18,6 +18,7 @@
 #include "orchestrator/image_store.h"
 
 #define TURNS_MAX 20000
+#define STRANGER  12345
 #define TENANTS   150 /* more than two pages */
 
 static const struct backend_ops *const no_grounds[] = {NULL};
@@ -400,6 +401,27 @@ static void one_that_answers_keeps_its_socket_and_a_dead_one_loses_it(void **sta
     assert_int_equal(scratch_sh(&d->house->scratch, "grep precious file"), 0);
 }
 
+/* The file's mode is opened on purpose: the check must not rest on it alone. */
+static void a_stranger_is_told_so_and_gets_nothing(void **state)
+{
+    struct desk *d = *state;
+    bool stranger;
+
+    if (geteuid() != 0) {
+        print_message("SKIPPED: only root can be a stranger for a while\n");
+        skip();
+    }
+    assert_int_equal(scratch_sh(&d->house->scratch, "chmod 0711 . && chmod 0666 admin.sock"), 0);
+    assert_int_equal(seteuid(STRANGER), 0);
+    ask(d, "GET", "/v1/status", "");
+    stranger = geteuid() == STRANGER;
+    assert_int_equal(seteuid(0), 0);
+    assert_true(stranger);
+    assert_int_equal(status_of(receive(d, NULL)), 403);
+    assert_null(strstr(d->answer, "uptime"));
+    assert_non_null(strstr(d->answer, "group roomkey"));
+}
+
 static void it_closes_under_a_follower(void **state)
 {
     struct desk *d = *state;
@@ -426,6 +448,7 @@ int main(void)
         TEST(a_log_is_shown_from_its_end),
         TEST(the_doctor_looks_without_holding_the_loop),
         TEST(one_that_answers_keeps_its_socket_and_a_dead_one_loses_it),
+        TEST(a_stranger_is_told_so_and_gets_nothing),
         TEST(it_closes_under_a_follower),
     };
 
