@@ -24,7 +24,7 @@ struct ring front_ring[FRONT_CHANNELS], front_control;
 
 static void *memory[1 + FRONT_CHANNELS];
 static size_t memory_len[1 + FRONT_CHANNELS];
-static bool attached[FRONT_CHANNELS], stalled[FRONT_CHANNELS];
+static bool attached[FRONT_CHANNELS], stalled[FRONT_CHANNELS], greeted[FRONT_CHANNELS];
 static struct front_client *clients[CLIENTS_MAX];
 static uint32_t serial;
 static uint64_t clock_ns;
@@ -137,6 +137,7 @@ void front_attach_silent(unsigned i)
 {
     CHECK(ring_attach(&front_ring[i], memory[1 + i], memory_len[1 + i], RING_CLIENT) == RC_OK);
     attached[i] = true;
+    greeted[i] = false;
 }
 
 void front_hello(unsigned i, unsigned mux, unsigned handover, uint64_t generation)
@@ -370,10 +371,16 @@ static bool worker_drain(unsigned i)
         CHECK(ring_span_copy(&payload, 0, buf, head.len));
         mux_consume(&front_ring[i], &head);
         any = true;
-        if (!c) {
-            CHECK(head.type == MUX_HELLO);
+        CHECK(greeted[i] == (head.type != MUX_HELLO)); /* first, and once */
+        if (head.type == MUX_HELLO) {
+            struct mux_hello hello;
+
+            CHECK(mux_hello_decode(buf, head.len, &hello) == RC_OK && hello.generation == 7);
+            CHECK(hello.mux_version == MUX_VERSION && hello.handover_version == HANDOVER_VERSION);
+            greeted[i] = true;
             continue;
         }
+        CHECK(c);
         CHECK(!c->reset && (!c->closed || head.type == MUX_RESET || head.type == MUX_CREDIT));
         switch (head.type) {
         case MUX_DATA:

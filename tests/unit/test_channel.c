@@ -7,6 +7,7 @@
 #include "tenant-runtime/include/roomkey/app.h"
 #include "tenant-runtime/runtime/runtime.h"
 #include "tests/unit/fake_front.h"
+#include "tests/unit/record_fixture.h"
 #include "tests/unit/unit.h"
 
 #define SUITE_13  0x1301
@@ -154,6 +155,22 @@ static void both_versions_are_served_over_and_over(void **state)
         assert_true(c->closed && c->notified && !c->reset);
     }
     assert_int_equal(rt.connections, 0);
+}
+
+/* The worker maps the ring for as long as it lives, and must learn nothing from it. */
+static void neither_keys_nor_plaintext_stay_in_the_ring(void **state)
+{
+    struct front_client *c = front_open(0, SUITE_13, NULL);
+    struct handover h;
+
+    (void)state;
+    fixture_handover(SUITE_13, &h);
+    assert_non_null(memmem(front_ring[0].tx, front_ring[0].tx_size, h.in.secret, 16));
+    front_send_text(c, GET("/"));
+    assert_true(served(c, "hello"));
+    assert_null(memmem(front_ring[0].tx, front_ring[0].tx_size, h.in.secret, 16));
+    assert_null(memmem(front_ring[0].tx, front_ring[0].tx_size, h.out.secret, 16));
+    assert_null(memmem(front_ring[0].rx, front_ring[0].rx_size, "hello", 5));
 }
 
 static void a_long_answer_comes_whole_through_credit_and_ring(void **state)
@@ -671,6 +688,7 @@ int main(void)
         TEST(ready_is_said_once_when_on_start_has_returned),
         cmocka_unit_test(a_failed_on_start_says_why_and_is_never_ready),
         TEST(both_versions_are_served_over_and_over),
+        TEST(neither_keys_nor_plaintext_stay_in_the_ring),
         TEST(a_long_answer_comes_whole_through_credit_and_ring),
         TEST(a_long_body_comes_through_with_its_credit_returned),
         TEST(a_slow_reader_stops_nobody_else),

@@ -153,9 +153,14 @@ static void forty_deep_stacks_keep_their_own(void **state)
     }
 }
 
+/* Waits, then goes deeper than its stack. */
 static void overrun(void *arg)
 {
-    (void)fill(NULL, *(int *)arg, 1);
+    int i = *(int *)arg;
+
+    fiber[i] = fiber_current();
+    fiber_wait();
+    (void)fill(NULL, 100, 1);
 }
 
 static void an_overrun_stack_dies_at_its_guard(void **state)
@@ -165,13 +170,20 @@ static void an_overrun_stack_dies_at_its_guard(void **state)
 
     (void)state;
     if (pid == 0) {
-        int depth = 100; /* times 1,500 bytes */
+        int ids[8];
 
         /* Nothing of the fault on the console: it is wanted. */
         if (!freopen("/dev/null", "w", stderr))
             _exit(1);
         signal(SIGSEGV, SIG_DFL);
-        (void)!fiber_start(overrun, &depth);
+        /* Stacks lie next to each other, so that without a guard the first one
+         * would run on in its neighbours'. */
+        for (int i = 0; i < 8; i++) {
+            ids[i] = i;
+            (void)!fiber_start(overrun, &ids[i]);
+        }
+        fiber_wake(fiber[0]);
+        (void)fiber_run_woken();
         _exit(0);
     }
     assert_int_equal(waitpid(pid, &status, 0), pid);
