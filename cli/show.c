@@ -10,7 +10,9 @@
 #include "common/core/check.h"
 #include "common/host/clock.h"
 
-#define DAY_MS INT64_C(86400000)
+#define EVENT_TENANT_WIDTH 12
+#define EVENT_KIND_WIDTH   14
+#define DAY_MS             INT64_C(86400000)
 
 bool show_json(const struct call *c, const json_t *answer)
 {
@@ -140,16 +142,23 @@ void show_certificates(const json_t *list, const char *indent)
     table_print(&t);
 }
 
+/* A stream has no widest cell: these columns line up for usual names. */
+static void padded(const char *s, int width)
+{
+    int left = width - (int)text_width(s);
+
+    text_print(stdout, s);
+    printf("%*s  ", left > 0 ? left : 0, "");
+}
+
 void show_event(const json_t *event)
 {
     const char *tenant = json_text(event, "tenant");
     char text[TEXT_SIZE];
 
-    printf("%s ", text_time(json_number(event, "at"), text));
-    text_print(stdout, *tenant ? tenant : "-");
-    putchar(' ');
-    text_print(stdout, json_text(event, "kind"));
-    putchar(' ');
+    printf("%s  ", text_time(json_number(event, "at"), text));
+    padded(*tenant ? tenant : "-", EVENT_TENANT_WIDTH);
+    padded(json_text(event, "kind"), EVENT_KIND_WIDTH);
     text_print(stdout, json_text(event, "text"));
     putchar('\n');
 }

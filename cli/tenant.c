@@ -22,8 +22,7 @@ static int add(struct call *c)
     json_object_set_new(body, "name", json_string(c->operands[0]));
     int rc = client_call(c->run, "POST", "/v1/tenants", body, NULL, &tenant);
     if (!rc && !show_json(c, tenant))
-        printf("added %s, reachable as https://%s\n", c->operands[0],
-               command_value(c, "host")->text);
+        printf("added %s, reachable as %s\n", c->operands[0], command_value(c, "host")->text);
     json_decref(tenant);
     return rc;
 }

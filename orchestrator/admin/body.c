@@ -41,8 +41,7 @@ static enum rc unknown(struct refusal *no, const char *name, uint32_t takes)
 static enum rc wrong(struct refusal *no, const char *name, const char *want)
 {
     refusal_what(no, RC_INVAL, "member %s of the request is refused", name);
-    refusal_why(no, "it is not %s", want);
-    return refusal_todo(no, "give %s", want);
+    return refusal_why(no, "it must be %s", want);
 }
 
 static enum rc read_texts(const json_t *value, struct admin_body *out, struct refusal *no,
