@@ -37,6 +37,7 @@ void fleet_limits_init(struct fleet_limits *limits)
 }
 
 static void on_pump(struct alarm *a);
+static void stopped(struct fleet *f);
 static void on_stop_late(struct alarm *a);
 
 enum rc fleet_open(const struct fleet_config *config, struct fleet **out)
@@ -226,6 +227,8 @@ static void on_pump(struct alarm *a)
     }
     if (f->queue_first)
         make_room(f);
+    if (f->stopping && f->running == 0)
+        stopped(f); /* the fleet may be gone: last */
 }
 
 void fleet_started(struct fleet *f, struct instance *i)

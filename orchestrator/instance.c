@@ -327,6 +327,15 @@ void instance_touch(struct instance *i)
     }
 }
 
+void instance_set_idle(struct instance *i, uint32_t ms)
+{
+    if (i->idle_ms == ms)
+        return;
+    i->idle_ms = ms;
+    if (i->sm.state == INSTANCE_READY || i->sm.state == INSTANCE_IDLE)
+        arm(i, 0); /* to reckon anew */
+}
+
 void instance_retire(struct instance *i, uint32_t ms, bool patient)
 {
     uint64_t until = now_us(i) + (uint64_t)ms * 1000;

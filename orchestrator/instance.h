@@ -139,6 +139,8 @@ void instance_step(struct instance *i);
 bool instance_serves(const struct instance *i);
 /* Something moved: the idle clock starts anew, and a release is taken back. */
 void instance_touch(struct instance *i);
+/* The tenant's idle time has changed. */
+void instance_set_idle(struct instance *i, uint32_t ms);
 /* Stop for good; calling again may shorten the deadline. */
 void instance_retire(struct instance *i, uint32_t ms, bool patient);
 /* End it at once, for that reason. */
@@ -156,6 +158,8 @@ RC_MUST_CHECK enum rc slots_give(struct instance *i, unsigned w);
 void slots_release(struct instance *i, bool force);
 /* How many have not let go. */
 unsigned slots_held(const struct instance *i);
+/* Whether some worker has not yet said what it holds. */
+bool slots_unknown(const struct instance *i);
 /* The worker said RELEASED, or BUSY, or is gone for good. */
 void slots_on_released(struct instance *i, unsigned w);
 void slots_on_busy(struct instance *i, unsigned w);

@@ -131,6 +131,14 @@ unsigned slots_held(const struct instance *i)
     return n;
 }
 
+bool slots_unknown(const struct instance *i)
+{
+    for (unsigned w = 0; w < i->channels; w++)
+        if (i->slots[w].state == SLOT_UNKNOWN)
+            return true;
+    return false;
+}
+
 void slots_on_released(struct instance *i, unsigned w)
 {
     /* Else it crossed our READY, which the worker knows to be the later word. */

@@ -142,7 +142,7 @@ enum rc tenant_refresh(struct tenant *t)
     t->upgrade = row.upgrade;
     t->upgrade_deadline = row.upgrade_deadline;
     if (t->current)
-        t->current->idle_ms = row.idle_ms;
+        instance_set_idle(t->current, row.idle_ms);
     return RC_OK;
 }
 
@@ -517,7 +517,6 @@ static void on_current_ready(struct tenant *t)
         return;
     if (!tenant_on_trial(t))
         tenant_prove(t, t->current);
-    tenant_upgrade_ready(t);
     alarm_set(&t->fleet->alarms, &t->proof, t->fleet->limits.proof_ms);
 }
 

@@ -131,7 +131,5 @@ bool tenant_roll_back(struct tenant *t, uint64_t image, const char *why);
 void tenant_prove(struct tenant *t, const struct instance *i);
 /* Tells who asked for the upgrade. */
 void tenant_upgrade_done(struct tenant *t, enum fleet_upgraded how, const char *text);
-/* `current` runs what it should, and is ready. */
-void tenant_upgrade_ready(struct tenant *t);
 
 #endif

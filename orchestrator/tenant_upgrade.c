@@ -31,10 +31,12 @@ void tenant_upgrade_done(struct tenant *t, enum fleet_upgraded how, const char *
 }
 
 /* `current` runs what it should: whoever waits for the upgrade need not any more. */
-void tenant_upgrade_ready(struct tenant *t)
+static void arrived(struct tenant *t)
 {
     char text[REGISTRY_TEXT_SIZE];
 
+    if (t->upgrade == REGISTRY_UPGRADE_NONE && !t->upgrade_cb)
+        return;
     if (t->upgrade != REGISTRY_UPGRADE_NONE) {
         t->fleet->counters.upgrades_total++;
         t->upgrade = REGISTRY_UPGRADE_NONE;
@@ -122,12 +124,14 @@ void tenant_upgrade_step(struct tenant *t)
                  t->image_ref);
         tenant_upgrade_done(t, FLEET_UPGRADE_DONE, text);
     }
+    if (i && i->image == t->image && instance_serves(i))
+        arrived(t);
     if (!moves) {
         t->wants_trial = false;
         alarm_clear(&f->alarms, &t->upgrade_alarm);
         return;
     }
-    t->wants_trial = late || instance_connections(i) == 0;
+    t->wants_trial = late || (instance_connections(i) == 0 && !slots_unknown(i));
     if (late && t->upgrade == REGISTRY_UPGRADE_WAITING) {
         t->upgrade = REGISTRY_UPGRADE_DRAINING;
         fleet_db(f, registry_tenant_upgrade_state(f->registry, t->id, REGISTRY_UPGRADE_DRAINING),

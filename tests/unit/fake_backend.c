@@ -170,6 +170,12 @@ void fake_crash(struct backend_instance *i)
     die(i, false, "killed by SIGSEGV");
 }
 
+void fake_vanish(struct backend_instance *i)
+{
+    CHECK(!i->owned);
+    i->alive = false;
+}
+
 void fake_say(struct backend_instance *i, uint8_t type, const void *payload, uint32_t len)
 {
     CHECK(mux_put(&i->channel[0].ring, type, 0, payload, len) == RC_OK);

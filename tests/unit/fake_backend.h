@@ -74,6 +74,8 @@ unsigned fake_starts(struct backend *b);
 
 /* It dies of itself. */
 void fake_crash(struct backend_instance *i);
+/* It died while nobody looked. */
+void fake_vanish(struct backend_instance *i);
 /* A frame on its control channel. */
 void fake_say(struct backend_instance *i, uint8_t type, const void *payload, uint32_t len);
 /* BUSY: its leases have changed to what `health` says. */

@@ -1,0 +1,250 @@
+#include "fleet_house.h"
+
+static const struct control_msg synced = {.type = CONTROL_SYNCED};
+
+static int set_up(void **state)
+{
+    struct house *h;
+
+    house_set_up(state);
+    h = *state;
+    house_image(h, "web:1", FAKE_READY, 20);
+    house_tenant(h, "acme", "web:1");
+    return 0;
+}
+
+static struct backend_instance *acme(struct house *h)
+{
+    return fake_living(h->backend, "acme");
+}
+
+static void the_channel_of_a_dead_worker_is_cleared_before_the_next_gets_it(void **state)
+{
+    struct house *h = *state;
+    uint64_t request;
+
+    house_awake(h, 0, "acme.example");
+    acme(h)->clogged = true;
+    fleet_worker_lost(h->fleet, 0);
+    house_worker(h, 0, 555); /* another process: the first is dead for good */
+    request = house_wake(h, 0, "acme.example");
+    assert_null(house_told(h, 0, CONTROL_READY));
+    acme(h)->clogged = false;
+    house_settle(h);
+    assert_int_equal(house_ready(h, 0, request).generation, 1);
+}
+
+static void others_are_served_meanwhile(void **state)
+{
+    struct house *h = *state;
+    uint64_t request;
+
+    house_awake(h, 0, "acme.example");
+    acme(h)->clogged = true;
+    fleet_worker_lost(h->fleet, 0);
+    house_worker(h, 0, 555);
+    request = house_wake(h, 1, "acme.example");
+    house_ready(h, 1, request);
+}
+
+static void an_instance_that_does_not_clear_a_channel_is_killed(void **state)
+{
+    struct house *h = *state;
+    uint64_t request;
+
+    house_awake(h, 0, "acme.example");
+    acme(h)->clogged = true;
+    fleet_worker_lost(h->fleet, 0);
+    house_worker(h, 0, 555);
+    request = house_wake(h, 0, "acme.example");
+    house_pass(h, h->limits.reset_ms + 50);
+    assert_int_equal(house_ready(h, 0, request).generation, 2);
+    assert_true(house_event(h, "crashed", "did not clear a channel"));
+}
+
+static void a_worker_that_comes_back_in_time_keeps_its_channels(void **state)
+{
+    struct house *h = *state;
+    struct control_instance id = house_awake(h, 0, "acme.example");
+
+    fleet_worker_lost(h->fleet, 0);
+    house_pass(h, h->limits.worker_grace_ms - 10);
+    assert_int_equal(fleet_worker_hello(h->fleet, 0, 100), RC_OK);
+    house_instance(h, 0, CONTROL_HOLDING, &id);
+    house_say(h, 0, &synced);
+    house_pass(h, h->limits.worker_grace_ms);
+    assert_null(house_told(h, 0, CONTROL_GONE));
+    assert_int_equal(house_ready(h, 0, house_wake(h, 0, "acme.example")).generation, 1);
+}
+
+static void one_that_does_not_is_dead(void **state)
+{
+    struct house *h = *state;
+    struct control_instance id = house_awake(h, 0, "acme.example");
+
+    fleet_worker_lost(h->fleet, 0);
+    house_pass(h, h->limits.worker_grace_ms + 10);
+    /* Back after all: what it holds is not its own any more. */
+    assert_int_equal(fleet_worker_hello(h->fleet, 0, 100), RC_OK);
+    house_instance(h, 0, CONTROL_HOLDING, &id);
+    assert_int_equal(house_told(h, 0, CONTROL_GONE)->instance.instance, id.instance);
+    house_say(h, 0, &synced);
+    assert_int_equal(house_ready(h, 0, house_wake(h, 0, "acme.example")).generation, 1);
+}
+
+static void what_a_worker_let_go_while_it_was_away_is_cleared(void **state)
+{
+    struct house *h = *state;
+
+    house_awake(h, 0, "acme.example");
+    fleet_worker_lost(h->fleet, 0);
+    assert_int_equal(fleet_worker_hello(h->fleet, 0, 100), RC_OK);
+    house_say(h, 0, &synced); /* no HOLDING */
+    assert_int_equal(house_ready(h, 0, house_wake(h, 0, "acme.example")).generation, 1);
+}
+
+static void holding_what_is_gone_is_answered_with_gone(void **state)
+{
+    struct house *h = *state;
+    struct control_instance id = {.instance = 77, .generation = 3};
+
+    house_instance(h, 0, CONTROL_HOLDING, &id);
+    assert_int_equal(house_told(h, 0, CONTROL_GONE)->instance.instance, 77);
+}
+
+static void an_instance_without_workers_is_reaped_all_the_same(void **state)
+{
+    struct house *h = *state;
+    struct control_instance id = house_awake(h, 0, "acme.example");
+
+    house_activity(h, 0, &id, 3, 3);
+    fleet_worker_lost(h->fleet, 0);
+    house_pass(h, REGISTRY_IDLE_MS + 1000);
+    assert_int_equal(fake_count(h->backend), 0);
+}
+
+static void a_restarted_roomkeyd_takes_over_what_runs(void **state)
+{
+    struct house *h = *state;
+    struct control_instance id = house_awake(h, 0, "acme.example");
+    uint64_t request;
+
+    house_crash(h);
+    assert_int_equal(fake_count(h->backend), 1);
+    house_restart(h);
+    assert_int_equal(fleet_worker_hello(h->fleet, 0, 100), RC_OK);
+    request = house_wake(h, 0, "acme.example"); /* before SYNCED: it waits */
+    house_instance(h, 0, CONTROL_HOLDING, &id);
+    house_say(h, 0, &synced);
+    assert_int_equal(house_ready(h, 0, request).generation, 1);
+    assert_int_equal(house_told(h, 0, CONTROL_GONE) != NULL, 0);
+    assert_int_equal(fake_starts(h->backend), 1);
+    /* Worker 1 comes, holds nothing, wakes. */
+    house_worker(h, 1, 101);
+    house_ready(h, 1, house_wake(h, 1, "acme.example"));
+}
+
+static void a_worker_that_died_while_roomkeyd_was_away_is_noticed(void **state)
+{
+    struct house *h = *state;
+
+    house_awake(h, 0, "acme.example");
+    house_crash(h);
+    house_restart(h);
+    /* Its page still says "connected"; the new worker holds nothing. */
+    house_worker(h, 0, 999);
+    assert_int_equal(house_ready(h, 0, house_wake(h, 0, "acme.example")).generation, 1);
+}
+
+static void without_any_worker_the_taken_over_are_reaped(void **state)
+{
+    struct house *h = *state;
+
+    house_awake(h, 0, "acme.example");
+    house_crash(h);
+    house_restart(h);
+    house_pass(h, REGISTRY_IDLE_MS * 2);
+    assert_int_equal(fake_count(h->backend), 0);
+    assert_int_equal(house_rows_alive(h), 0);
+}
+
+static void what_died_while_roomkeyd_was_away_is_ended_in_the_registry(void **state)
+{
+    struct house *h = *state;
+
+    house_awake(h, 0, "acme.example");
+    house_crash(h);
+    fake_vanish(acme(h));
+    house_restart(h);
+    assert_int_equal(house_rows_alive(h), 0);
+    house_worker(h, 0, 100);
+    assert_int_equal(house_awake(h, 0, "acme.example").generation, 2);
+}
+
+static void a_boot_that_roomkeyd_left_is_taken_over_too(void **state)
+{
+    struct house *h = *state;
+    uint64_t request;
+
+    fake_behave(h->backend, "web:1", FAKE_HANGS, 0);
+    house_wake(h, 0, "acme.example");
+    house_pass(h, 10);
+    house_crash(h);
+    house_restart(h);
+    house_worker(h, 0, 100);
+    request = house_wake(h, 0, "acme.example");
+    assert_int_equal(house_ready(h, 0, request).generation, 1); /* it answers: it is up */
+}
+
+static void one_taken_over_that_does_not_answer_is_killed(void **state)
+{
+    struct house *h = *state;
+    uint64_t request;
+
+    house_awake(h, 0, "acme.example");
+    acme(h)->mute = true;
+    house_crash(h);
+    house_restart(h);
+    house_worker(h, 0, 100);
+    request = house_wake(h, 0, "acme.example");
+    fleet_worker_lost(h->fleet, 0);
+    house_pass(h, h->limits.start_ms + 10);
+    assert_int_equal(fake_count(h->backend), 0);
+    house_worker(h, 0, 100);
+    assert_int_equal(house_awake(h, 0, "acme.example").generation, 2);
+    (void)request;
+}
+
+static void a_second_hello_of_another_process_ends_the_first(void **state)
+{
+    struct house *h = *state;
+
+    house_awake(h, 0, "acme.example");
+    house_worker(h, 0, 4711);
+    assert_int_equal(house_ready(h, 0, house_wake(h, 0, "acme.example")).generation, 1);
+}
+
+#define T(f) cmocka_unit_test_setup_teardown(f, set_up, house_tear_down)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        T(the_channel_of_a_dead_worker_is_cleared_before_the_next_gets_it),
+        T(others_are_served_meanwhile),
+        T(an_instance_that_does_not_clear_a_channel_is_killed),
+        T(a_worker_that_comes_back_in_time_keeps_its_channels),
+        T(one_that_does_not_is_dead),
+        T(what_a_worker_let_go_while_it_was_away_is_cleared),
+        T(holding_what_is_gone_is_answered_with_gone),
+        T(an_instance_without_workers_is_reaped_all_the_same),
+        T(a_restarted_roomkeyd_takes_over_what_runs),
+        T(a_worker_that_died_while_roomkeyd_was_away_is_noticed),
+        T(without_any_worker_the_taken_over_are_reaped),
+        T(what_died_while_roomkeyd_was_away_is_ended_in_the_registry),
+        T(a_boot_that_roomkeyd_left_is_taken_over_too),
+        T(one_taken_over_that_does_not_answer_is_killed),
+        T(a_second_hello_of_another_process_ends_the_first),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
