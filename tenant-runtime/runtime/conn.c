@@ -374,11 +374,15 @@ void conn_shut(struct conn *c)
 
 void conn_drain(struct conn *c)
 {
-    if (c->http.state == HTTP_WAITING && !c->shut) {
-        c->http.state = HTTP_OVER;
-        conn_shut(c);
-        conn_settle(c);
+    if (c->http.state != HTTP_WAITING || c->shut)
+        return;
+    if (!c->http.asked) {
+        conn_deadline(c, LIMIT_FIRST_MS); /* it came to ask: its one request is on the way */
+        return;
     }
+    c->http.state = HTTP_OVER;
+    conn_shut(c);
+    conn_settle(c);
 }
 
 static void conn_free(struct conn *c)

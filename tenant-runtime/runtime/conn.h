@@ -82,7 +82,7 @@ RC_MUST_CHECK enum rc conn_close(struct conn *c);
 void conn_gone(struct conn *c);
 /* There is room in the ring again. */
 void conn_room(struct conn *c);
-/* Ends it when it has no request in hand. */
+/* Ends it when it has no request in hand; one that has not asked yet may still do so. */
 void conn_drain(struct conn *c);
 
 /*----- for http.c and app.c -----*/

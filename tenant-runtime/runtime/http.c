@@ -248,6 +248,7 @@ void http_input(struct conn *c)
             }
             http_parser_init(&c->http.parser, c->http.req);
             c->http.state = HTTP_READING;
+            c->http.asked = true;
             conn_deadline(c, LIMIT_HEAD_MS);
         }
         if (feed_head(c, data, len))

@@ -73,6 +73,7 @@ struct rk_request {
 
 struct http {
     enum http_state state;
+    bool asked; /* at least one request has begun */
     llhttp_t parser;
     struct rk_request *req; /* owned; from the first byte of a head to its end */
 };

@@ -532,11 +532,31 @@ static void drain_ends_the_idle_and_lets_the_active_finish(void **state)
     assert_false(c->closed);
 }
 
+static void a_connection_that_has_not_asked_yet_may_do_so_while_draining(void **state)
+{
+    struct front_client *late = front_open(0, SUITE_13, NULL), *silent;
+
+    (void)state;
+    silent = front_open(0, SUITE_13, NULL);
+    front_put(0, MUX_DRAIN, 0, NULL, 0);
+    front_pump();
+    assert_false(late->closed || silent->closed);
+    front_send_text(late, GET("/"));
+    assert_non_null(strstr(late->got, "Connection: close"));
+    assert_true(served(late, "hello"));
+    assert_true(late->closed && late->notified);
+    front_sleep(2000);
+    front_pump();
+    assert_true(silent->closed && silent->notified);
+}
+
 static void stop_waits_for_requests_and_calls_on_stop(void **state)
 {
     struct front_client *idle = front_open(1, SUITE_13, NULL), *active = victim();
 
     (void)state;
+    front_send_text(idle, GET("/"));
+    assert_true(served(idle, "hello"));
     assert_int_equal(runtime_verdict(), RC_AGAIN);
     front_stop(100000);
     assert_true(idle->closed);
@@ -710,6 +730,7 @@ int main(void)
         TEST(wild_indices_close_the_channel),
         TEST(a_dead_worker_takes_its_connections_and_frees_its_slot),
         TEST(drain_ends_the_idle_and_lets_the_active_finish),
+        TEST(a_connection_that_has_not_asked_yet_may_do_so_while_draining),
         TEST(stop_waits_for_requests_and_calls_on_stop),
         TEST(past_its_deadline_stop_cuts_off),
         TEST(an_open_after_stop_is_refused),
