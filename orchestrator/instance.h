@@ -149,6 +149,12 @@ void instance_fail(struct instance *i, const char *fmt, ...) __attribute__((form
 uint32_t instance_connections(const struct instance *i);
 const char *instance_state_text(const struct instance *i);
 
+/*----- between instance.c and instance_events.c -----*/
+
+extern const struct sm_state instance_states[INSTANCE_STATE_NR];
+/* Sets the alarm of the state. */
+void instance_arm(struct instance *i, uint64_t ms);
+
 /*----- slots.c -----*/
 
 /* Gives worker `w` its channel: RC_OK, the worker holds it; RC_AGAIN, ask again when

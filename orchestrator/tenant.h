@@ -93,19 +93,6 @@ void tenant_free(struct tenant *t);
 /* Reads the row again. */
 RC_MUST_CHECK enum rc tenant_refresh(struct tenant *t);
 
-/* A worker waits.  tenant_step() follows. */
-RC_MUST_CHECK enum rc tenant_wait(struct tenant *t, unsigned worker, uint64_t request);
-/* The worker's connection is over: it waits for nothing any more. */
-void tenant_unwait(struct tenant *t, unsigned worker);
-/* Ends all waits. */
-void tenant_refuse(struct tenant *t, enum rc why, const char *fmt, ...)
-    __attribute__((format(printf, 3, 4)));
-
-/* The queue of starts has come to it: starts one instance if that is still wanted. */
-void tenant_start_now(struct tenant *t);
-/* Whether it still wants a start. */
-bool tenant_wants_start(const struct tenant *t);
-
 /* One goes: out of its place, into `retired`. */
 void tenant_retire_current(struct tenant *t, uint32_t ms, bool patient);
 void tenant_retire_trial(struct tenant *t);
@@ -114,8 +101,31 @@ void tenant_retire_all(struct tenant *t, uint32_t ms);
 
 void tenant_step(struct tenant *t);
 
-/* Starts failed, for a reason of the host: wait before the next. */
-void tenant_pause(struct tenant *t, const char *why);
+/* Failures and crashes count no more. */
+void tenant_forgive(struct tenant *t);
+
+/*----- tenant_wait.c -----*/
+
+/* A worker waits.  tenant_step() follows. */
+RC_MUST_CHECK enum rc tenant_wait(struct tenant *t, unsigned worker, uint64_t request);
+/* The worker's connection is over: it waits for nothing any more. */
+void tenant_unwait(struct tenant *t, unsigned worker);
+/* Ends all waits. */
+void tenant_refuse(struct tenant *t, enum rc why, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+/* Ends those whose deadline has passed. */
+void tenant_refuse_late(struct tenant *t);
+/* `current` serves: everybody whose channel is free gets it. */
+void tenant_serve(struct tenant *t);
+
+/*----- tenant_start.c -----*/
+
+/* Whether it still wants a start. */
+bool tenant_wants_start(const struct tenant *t);
+/* The queue of starts has come to it: starts one instance if that is still wanted. */
+void tenant_start_now(struct tenant *t);
+/* What the end of an instance means; once for each. */
+void tenant_on_end(struct tenant *t, struct instance *i);
 
 /*----- tenant_upgrade.c -----*/
 

@@ -83,8 +83,8 @@ bool tenant_roll_back(struct tenant *t, uint64_t image, const char *why)
     f->counters.rollbacks_total++;
     fleet_events_changed(f);
     fleet_invalidate(f, t->id);
-    snprintf(text, sizeof text, "rolled back from %s to %s: %s", from, t->image_ref, why);
-    log_warning("tenant %s: %s", t->name, text);
+    log_warning("tenant %s: rolled back from %s to %s: %s", t->name, from, t->image_ref, why);
+    snprintf(text, sizeof text, "%s failed: %s; %s serves", from, why, t->image_ref);
     tenant_upgrade_done(t, FLEET_UPGRADE_ROLLED_BACK, text);
     t->again = true;
     return true;

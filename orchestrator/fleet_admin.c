@@ -1,0 +1,217 @@
+/* What admins ask of the fleet, and what they may look at: fleet.h says what.
+ *
+ * Each wish is written to the tenant's actor, which acts on it in the loop's next
+ * turn, so that no callback comes from inside the call that asks. */
+#include <stdlib.h>
+
+#include "orchestrator/fleet_private.h"
+#include "orchestrator/tenant_log.h"
+
+void fleet_tenant_changed(struct fleet *f, uint64_t tenant)
+{
+    struct tenant *t = fleet_tenant(f, tenant);
+
+    fleet_invalidate(f, tenant);
+    if (!t)
+        return;
+    fleet_db(f, tenant_refresh(t), "tenant");
+    t->removing = false;
+    alarm_set(&f->alarms, &t->soon, 0);
+}
+
+static enum rc await_gone(struct tenant *t, fleet_cb *cb, void *arg)
+{
+    struct gone_wait *w = calloc(1, sizeof *w);
+
+    if (!w)
+        return RC_NOMEM;
+    *w = (struct gone_wait){.next = t->gone_waits, .generation = UINT64_MAX, .cb = cb, .arg = arg};
+    t->gone_waits = w;
+    return RC_OK;
+}
+
+enum rc fleet_tenant_remove(struct fleet *f, uint64_t tenant, fleet_cb *cb, void *arg)
+{
+    struct registry_tenant row;
+    struct tenant *t;
+    enum rc rc = registry_tenant(f->registry, tenant, &row);
+
+    if (rc)
+        return rc;
+    t = fleet_tenant_active(f, tenant, row.name);
+    if (!t)
+        return RC_NOMEM;
+    rc = await_gone(t, cb, arg);
+    t->removing = rc == RC_OK;
+    if (t->removing)
+        fleet_invalidate(f, tenant);
+    alarm_set(&f->alarms, &t->soon, 0);
+    return rc;
+}
+
+void fleet_tenant_removed(struct fleet *f, uint64_t tenant)
+{
+    struct tenant *t = fleet_tenant(f, tenant);
+
+    fleet_invalidate(f, tenant);
+    if (!t)
+        return;
+    t->removing = false;
+    t->suspended = true; /* the row is gone: whoever still waits is refused */
+    alarm_set(&f->alarms, &t->soon, 0);
+}
+
+enum rc fleet_upgrade(struct fleet *f, const char *tenant, const char *image_ref,
+                      uint64_t max_wait_ms, fleet_upgrade_cb *cb, void *arg, struct refusal *no)
+{
+    struct registry_tenant row;
+    struct tenant *t;
+    int64_t now = (int64_t)alarms_utc_ms(&f->alarms), deadline;
+    enum rc rc;
+
+    if (max_wait_ms == FLEET_WAIT_DEFAULT)
+        max_wait_ms = f->limits.max_wait_ms;
+    deadline = max_wait_ms == 0 || max_wait_ms > INT64_MAX / 2 ? 0 : now + (int64_t)max_wait_ms;
+    rc = registry_tenant_upgrade(f->registry, tenant, image_ref, deadline, now, &row, no);
+    if (rc)
+        return rc;
+    fleet_events_changed(f);
+    fleet_invalidate(f, row.id);
+    t = fleet_tenant_active(f, row.id, row.name);
+    if (!t) {
+        refusal_what(no, RC_NOMEM, "tenant %s will run %s at its next wake", row.name, image_ref);
+        return refusal_why(no, "out of memory: nothing more could be done now");
+    }
+    tenant_upgrade_done(t, FLEET_UPGRADE_CANCELED, "another upgrade of the tenant was asked for");
+    t->trial_crashes = 0;
+    alarm_clear(&f->alarms, &t->pause); /* that was the other version's */
+    fleet_db(f, tenant_refresh(t), "tenant");
+    t->upgrade_cb = cb;
+    t->upgrade_arg = arg;
+    alarm_set(&f->alarms, &t->soon, 0);
+    return RC_OK;
+}
+
+void fleet_upgrade_forget(struct fleet *f, void *arg)
+{
+    struct tenant *t;
+
+    RB_FOREACH(t, tenant_tree, &f->tenants)
+    {
+        if (!t->upgrade_cb || t->upgrade_arg != arg)
+            continue;
+        t->upgrade_cb = NULL;
+        alarm_set(&f->alarms, &t->soon, 0);
+    }
+}
+
+enum rc fleet_instance_stop(struct fleet *f, uint64_t tenant, fleet_cb *cb, void *arg)
+{
+    struct tenant *t = fleet_tenant(f, tenant);
+    uint64_t generation = 0;
+    enum rc rc;
+
+    if (!t)
+        return RC_NOT_FOUND;
+    if (t->current)
+        generation = t->current->generation;
+    if (t->trial && t->trial->generation > generation)
+        generation = t->trial->generation;
+    for (struct instance *i = t->retired; i; i = i->next)
+        if (i->generation > generation)
+            generation = i->generation;
+    if (generation == 0)
+        return RC_NOT_FOUND;
+    rc = await_gone(t, cb, arg);
+    if (rc)
+        return rc;
+    t->gone_waits->generation = generation;
+    tenant_retire_all(t, f->limits.drain_ms);
+    alarm_set(&f->alarms, &t->soon, 0);
+    return RC_OK;
+}
+
+void fleet_forget_waiter(struct fleet *f, void *arg)
+{
+    struct tenant *t;
+
+    RB_FOREACH(t, tenant_tree, &f->tenants)
+    for (struct gone_wait *w = t->gone_waits; w; w = w->next)
+        if (w->arg == arg)
+            w->cb = NULL;
+}
+
+/*----- looking -----*/
+
+static void show(struct fleet *f, struct instance *i, fleet_instance_cb *cb, void *arg)
+{
+    struct backend_usage usage = {0};
+    struct fleet_instance_info info = {
+        .id = i->id,
+        .tenant = i->tenant->id,
+        .generation = i->generation,
+        .tenant_name = i->tenant->name,
+        .image = i->image_ref,
+        .state = instance_state_text(i),
+        .ground = f->backend_ops->name,
+        .connections = instance_connections(i),
+        .started_at = i->started_at,
+        .ready_at = i->ready_at,
+    };
+
+    if (f->backend_ops->usage(i->backend, &usage) == RC_OK)
+        info.memory = usage.memory;
+    cb(arg, &info);
+}
+
+void fleet_instances(struct fleet *f, uint64_t tenant, fleet_instance_cb *cb, void *arg)
+{
+    struct instance *i;
+
+    RB_FOREACH(i, instance_tree, &f->instances)
+    if (tenant == 0 || i->tenant->id == tenant)
+        show(f, i, cb, arg);
+}
+
+const char *fleet_tenant_state(struct fleet *f, uint64_t tenant, const char **why)
+{
+    struct tenant *t = fleet_tenant(f, tenant);
+
+    if (why)
+        *why = t && t->pause.set ? t->why : "";
+    if (t && t->current)
+        return instance_state_text(t->current);
+    return t && t->pause.set ? "failed" : "absent";
+}
+
+const struct fleet_counters *fleet_counters(const struct fleet *f)
+{
+    return &f->counters;
+}
+
+const struct fleet_histograms *fleet_histograms(const struct fleet *f)
+{
+    return &f->histograms;
+}
+
+const struct fleet_limits *fleet_limits(const struct fleet *f)
+{
+    return &f->limits;
+}
+
+const char *fleet_ground(const struct fleet *f)
+{
+    return f->backend_ops->name;
+}
+
+void fleet_gauges(const struct fleet *f, struct fleet_gauges *out)
+{
+    *out = (struct fleet_gauges){
+        .running = f->running, .starting = f->starting, .memory_bound = f->memory};
+    for (const struct tenant *t = f->queue_first; t; t = t->queue_next)
+        out->queued++;
+    for (unsigned w = 0; w < f->limits.channels; w++) {
+        out->workers += f->workers[w].connected;
+        out->waiting += f->workers[w].waiting;
+    }
+}

@@ -1,0 +1,99 @@
+/* Taking over what an earlier roomkeyd left running.
+ *
+ * The happy path: each living row -> the ground finds the instance again -> it is
+ * asked for its health -> it serves on; the workers say which channels they hold.
+ * Failure: it is not found, or is not the same any more: the row is ended.  What
+ * runs and nobody knows is ended by the ground. */
+#include <stdlib.h>
+
+#include "common/host/log.h"
+#include "orchestrator/fleet_private.h"
+
+struct alive {
+    struct registry_instance *rows; /* owned */
+    size_t nr, room;
+    bool lost;
+};
+
+static bool collect(void *arg, const struct registry_instance *row)
+{
+    struct alive *alive = arg;
+
+    if (alive->nr == alive->room) {
+        size_t room = alive->room ? alive->room * 2 : 64;
+        struct registry_instance *more = realloc(alive->rows, room * sizeof *more);
+
+        if (!more) {
+            alive->lost = true;
+            return false;
+        }
+        alive->rows = more;
+        alive->room = room;
+    }
+    alive->rows[alive->nr++] = *row;
+    return true;
+}
+
+static enum rc adopt(struct fleet *f, const struct registry_instance *row)
+{
+    struct registry_image image;
+    struct registry_tenant tenant;
+    struct instance_start start = {.row = row, .image = &image, .image_fd = -1};
+    struct tenant *t;
+    struct instance *i;
+    enum rc rc = registry_image(f->registry, row->image, &image);
+
+    if (rc == RC_OK)
+        rc = registry_tenant(f->registry, row->tenant, &tenant);
+    if (rc)
+        return rc;
+    t = fleet_tenant_active(f, tenant.id, tenant.name);
+    if (!t)
+        return RC_NOMEM;
+    start.memory = tenant.memory ? tenant.memory : (uint64_t)image.memory_kib << 10;
+    start.idle_ms = tenant.idle_ms;
+    start.deadline_ms = f->limits.start_ms;
+    rc = instance_adopt(f, t, &start, &i);
+    alarm_set(&f->alarms, &t->soon, 0);
+    if (rc)
+        return rc;
+    /* By id: a later one is the one that takes new connections. */
+    if (t->current)
+        tenant_retire_current(t, f->limits.retire_ms, true);
+    t->current = i;
+    if (row->state == REGISTRY_INSTANCE_STOPPING)
+        tenant_retire_current(t, f->limits.drain_ms, false);
+    return RC_OK;
+}
+
+void fleet_adopt(struct fleet *f)
+{
+    struct alive alive = {0};
+    enum rc rc = registry_instances_alive(f->registry, collect, &alive);
+    unsigned adopted = 0;
+
+    fleet_db(f, rc, "living instances");
+    if (alive.lost)
+        log_error("out of memory: not all living instances could be taken over");
+    for (size_t n = 0; n < alive.nr; n++) {
+        const struct registry_instance *row = &alive.rows[n];
+
+        rc = row->handle[0] ? adopt(f, row) : RC_NOT_FOUND;
+        if (rc == RC_OK) {
+            adopted++;
+            continue;
+        }
+        fleet_db(
+            f,
+            registry_instance_end(f->registry, row->id,
+                                  rc == RC_NOT_FOUND ? "gone while roomkeyd was away" : rc_text(rc),
+                                  (int64_t)alarms_utc_ms(&f->alarms)),
+            "instance end");
+    }
+    if (alive.nr)
+        log_info("took over %u of %zu instances", adopted, alive.nr);
+    free(alive.rows);
+    f->backend_ops->sweep(f->backend);
+    if (adopted)
+        workers_awaited(f);
+}

@@ -1,0 +1,149 @@
+/* Starting an instance of a tenant, and what it means when one has failed: back
+ * to the last good version, or a pause that doubles.  A fault of the host (no
+ * memory, no process) is no fault of the version, and is only waited out. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "common/host/log.h"
+#include "orchestrator/fleet_private.h"
+#include "orchestrator/tenant.h"
+
+#define FORGIVE_MS 300000u /* then failures and crashes are forgotten */
+
+static uint64_t now_us(const struct tenant *t)
+{
+    return alarms_us(&t->fleet->alarms);
+}
+
+bool tenant_wants_start(const struct tenant *t)
+{
+    if (t->suspended || t->removing || t->fleet->stopping || t->pause.set || t->trial)
+        return false;
+    return t->current ? t->wants_trial : t->first != NULL;
+}
+
+static void pause_starts(struct tenant *t, const char *why)
+{
+    struct fleet_limits *limits = &t->fleet->limits;
+    unsigned doubled = t->failures < 16 ? t->failures : 16;
+    uint64_t ms = (uint64_t)limits->pause_ms << doubled;
+
+    if (ms > limits->pause_max_ms)
+        ms = limits->pause_max_ms;
+    ms -= fleet_random(t->fleet) % (ms / 4 + 1); /* not all at once after a fault of the host */
+    t->failures++;
+    snprintf(t->why, sizeof t->why, "%s", why);
+    alarm_set(&t->fleet->alarms, &t->pause, ms);
+    alarm_set(&t->fleet->alarms, &t->forgive, ms + FORGIVE_MS);
+    log_warning("tenant %s does not start: %s; next try in %" PRIu64 " ms", t->name, why, ms);
+}
+
+/* The image, or this host, could not bring an instance up. */
+static void start_failed(struct tenant *t, uint64_t image, const char *why, bool host)
+{
+    t->fleet->counters.starts_failed_total++;
+    fleet_event(t->fleet, t->name, "failed", "%s did not start: %s", t->image_ref, why);
+    if (!host && tenant_roll_back(t, image, why))
+        return; /* those who wait are served by the last good one */
+    pause_starts(t, why);
+}
+
+static uint32_t start_deadline(const struct tenant *t)
+{
+    const struct fleet_limits *limits = &t->fleet->limits;
+
+    /* So that the last good one can still be ready for those who wait. */
+    if (!t->current && tenant_on_trial(t) && limits->trial_start_ms < limits->start_ms)
+        return limits->trial_start_ms;
+    return limits->start_ms;
+}
+
+void tenant_start_now(struct tenant *t)
+{
+    struct fleet *f = t->fleet;
+    struct registry_route route;
+    struct registry_instance row;
+    struct instance_start start = {.row = &row, .image = &route.image};
+    struct instance *i = NULL;
+    enum rc rc;
+
+    if (!tenant_wants_start(t)) {
+        tenant_step(t);
+        return;
+    }
+    rc = registry_route_of(f->registry, t->id, &route);
+    if (rc == RC_OK)
+        rc = image_store_fd(f->images, route.image.sha256, &start.image_fd);
+    if (rc) {
+        start_failed(t, t->image,
+                     rc == RC_NOT_FOUND ? "its file is gone from the image store" : rc_text(rc),
+                     rc != RC_NOT_FOUND);
+        tenant_step(t);
+        return;
+    }
+    rc = registry_instance_begin(f->registry, t->id, route.image.id, f->backend_ops->name,
+                                 (int64_t)alarms_utc_ms(&t->fleet->alarms), &row);
+    if (rc == RC_OK) {
+        start.memory =
+            route.tenant.memory ? route.tenant.memory : (uint64_t)route.image.memory_kib << 10;
+        start.idle_ms = route.tenant.idle_ms;
+        start.deadline_ms = start_deadline(t);
+        rc = instance_start(f, t, &start, &i);
+        if (rc)
+            fleet_db(f,
+                     registry_instance_end(f->registry, row.id, rc_text(rc),
+                                           (int64_t)alarms_utc_ms(&t->fleet->alarms)),
+                     "instance end");
+    }
+    close(start.image_fd);
+    if (rc)
+        start_failed(t, t->image, rc_text(rc), true);
+    else if (t->current)
+        t->trial = i;
+    else
+        t->current = i;
+    tenant_step(t);
+}
+
+/*----- ends -----*/
+
+static void on_crash(struct tenant *t, const struct instance *i)
+{
+    struct fleet_limits *limits = &t->fleet->limits;
+    uint64_t life_ms = (now_us(t) - i->ready_us) / 1000;
+
+    t->fleet->counters.crashes_total++;
+    fleet_event(t->fleet, t->name, "crashed", "%s generation %" PRIu64 " crashed: %s", i->image_ref,
+                i->generation, i->why);
+    if (i->retire)
+        return; /* it had its successor already */
+    alarm_set(&t->fleet->alarms, &t->forgive, FORGIVE_MS);
+    if (life_ms < limits->proof_ms && i->image == t->image && tenant_on_trial(t) &&
+        ++t->trial_crashes >= limits->trial_crashes && tenant_roll_back(t, i->image, i->why))
+        return;
+    t->crashes = life_ms < limits->crash_soon_ms ? t->crashes + 1 : 0;
+    if (t->crashes >= limits->crashes)
+        pause_starts(t, i->why);
+}
+
+/* What the end of an instance means for the tenant; once. */
+void tenant_on_end(struct tenant *t, struct instance *i)
+{
+    if (i->accounted)
+        return;
+    i->accounted = true;
+    if (i->stopped || (i->retire && !i->ready)) {
+        if (i->ready && !i->retire) {
+            tenant_prove(t, i);
+            tenant_forgive(t);
+        }
+        return;
+    }
+    /* Whoever wonders about the tenant reads its log first. */
+    fleet_log(t->fleet, t, i, MUX_LOG_ERROR, i->why);
+    if (i->ready || i->adopted)
+        on_crash(t, i);
+    else
+        start_failed(t, i->image, i->why, false);
+}
