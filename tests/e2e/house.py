@@ -48,18 +48,19 @@ class Refused(Exception):
 class Daemon:
     """A program of ours in the foreground; its standard error is kept for failures."""
 
-    def __init__(self, args, log, ready, env=None):
+    def __init__(self, args, log):
         self.log = open(log, "w+b")
         self.args = [str(a) for a in args]
-        self.process = subprocess.Popen(
-            self.args, stdout=self.log, stderr=self.log, stdin=subprocess.DEVNULL, env=env
-        )
-        self.ready_line = until(lambda: self._line(ready), f"ready line of {args[0]}")
+        self.process = subprocess.Popen(self.args, stdout=self.log, stderr=self.log, stdin=subprocess.DEVNULL)
 
-    def _line(self, pattern):
-        if self.process.poll() is not None:
-            raise AssertionError(f"{self.args[0]} ended with {self.process.returncode}:\n{self.text()}")
-        return re.search(pattern, self.text())
+    def ready(self, pattern):
+        """The match of the one line that it prints when it is ready."""
+        def look():
+            if self.process.poll() is not None:
+                raise AssertionError(f"{self.args[0]} ended with {self.process.returncode}:\n{self.text()}")
+            return re.search(pattern, self.text())
+
+        return until(look, f"ready line of {self.args[0]}; it said: {self.text()}")
 
     def text(self):
         return Path(self.log.name).read_text(errors="replace")
@@ -152,20 +153,18 @@ class House:
         return self
 
     def start_orchestrator(self):
-        self.orchestrator = self._daemon(
-            [BUILD / "bin/roomkeyd", "--state", self.state, "--run", self.run,
-             "--ground", self.ground, "--config", self.config], "roomkeyd", r"(?m)^roomkeyd: ready.*$")
+        self.orchestrator = self._daemon("roomkeyd", "--state", self.state, "--run", self.run,
+                                         "--ground", self.ground, "--config", self.config)
+        self.orchestrator.ready(r"(?m)^roomkeyd: ready.*$")
 
     def start_front(self):
         listen = f"127.0.0.1:{self.port or 0}"
-        self.front = self._daemon(
-            [BUILD / "bin/roomkey-front", "--run", self.run, "--listen", listen,
-             "--workers", self.workers, *self.front_args], "front",
-            r"(?m)^roomkey-front: ready on 127\.0\.0\.1:(\d+).*$")
-        self.port = int(self.front.ready_line.group(1))
+        self.front = self._daemon("roomkey-front", "--run", self.run, "--listen", listen,
+                                  "--workers", self.workers, *self.front_args)
+        self.port = int(self.front.ready(r"(?m)^roomkey-front: ready on 127\.0\.0\.1:(\d+).*$").group(1))
 
-    def _daemon(self, args, name, ready):
-        daemon = Daemon(args, self.dir / f"{name}.{len(self.daemons)}.log", ready)
+    def _daemon(self, program, *args):
+        daemon = Daemon([BUILD / "bin" / program, *args], self.dir / f"{program}.{len(self.daemons)}.log")
         self.daemons.append(daemon)
         return daemon
 

@@ -152,7 +152,7 @@ def test_a_reset_in_mid_download_leaves_the_tenant_well(house):
 
 
 def test_a_slow_hello_is_ended(make_house):
-    house = make_house(front=["--hello-timeout", "500"])
+    house = make_house(front=["--hello-timeout", "1"])
     with raw(house) as sock:
         sock.sendall(record(client_hello())[:30])
         sock.settimeout(20)
