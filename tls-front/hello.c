@@ -23,7 +23,9 @@ static uint16_t be16(struct wire_in *in)
 {
     const uint8_t *p = wire_bytes(in, 2);
 
-    return p ? (uint16_t)(p[0] << 8 | p[1]) : 0;
+    if (!p)
+        return 0;
+    return (uint16_t)(p[0] << 8 | p[1]);
 }
 
 /* A vector with a length of `width` bytes, as a cursor of its own. */
@@ -86,11 +88,10 @@ enum rc hello_scan(struct hello_scan *s, const uint8_t *buf, size_t len)
         first = s->at + RECORD_HEAD;
         if (s->have == 0 && len > first && buf[first] != MESSAGE_CLIENT_HELLO)
             return RC_MALFORMED;
-        if (len - first < body) {
-            if (first + body > HELLO_RAW_MAX)
-                return RC_TOO_LARGE;
+        if (first + body > HELLO_RAW_MAX)
+            return RC_TOO_LARGE;
+        if (len - first < body)
             break;
-        }
         s->at = first + body;
         s->have += body;
         if (s->need == 0 && s->have >= MESSAGE_HEAD)
@@ -187,7 +188,7 @@ static bool read_versions(struct wire_in in, struct hello *h)
 
     if (list.bad || in.left != 0 || list.left == 0)
         return false;
-    while (list.left > 0)
+    while (list.left > 0 && !list.bad)
         if (be16(&list) == 0x0304)
             h->tls13 = true;
     return !list.bad;
