@@ -123,7 +123,7 @@ void fleet_worker_lost(struct fleet *f, unsigned worker);
 void fleet_tenant_changed(struct fleet *f, uint64_t tenant);
 
 /* Before its row goes: no wake any more, all instances go, then `cb`: remove the
- * row and say so with fleet_tenant_removed(), or take it back by
+ * row and say so with fleet_tenant_removed() (its log goes), or take it back by
  * fleet_tenant_changed(). */
 RC_MUST_CHECK enum rc fleet_tenant_remove(struct fleet *f, uint64_t tenant, fleet_cb *cb,
                                           void *arg);

@@ -2,8 +2,12 @@
  *
  * Each wish is written to the tenant's actor, which acts on it in the loop's next
  * turn, so that no callback comes from inside the call that asks. */
+#include <errno.h>
 #include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
 
+#include "common/host/log.h"
 #include "orchestrator/fleet_private.h"
 #include "orchestrator/tenant_log.h"
 
@@ -49,6 +53,15 @@ enum rc fleet_tenant_remove(struct fleet *f, uint64_t tenant, fleet_cb *cb, void
     return rc;
 }
 
+static void remove_log(const struct fleet *f, const char *tenant, int old)
+{
+    char path[640];
+
+    if (tenant_log_path(f->state_dir, tenant, old, path, sizeof path) == RC_OK &&
+        unlink(path) != 0 && errno != ENOENT)
+        log_warning("the log %s could not be removed: %s", path, strerror(errno));
+}
+
 void fleet_tenant_removed(struct fleet *f, uint64_t tenant)
 {
     struct tenant *t = fleet_tenant(f, tenant);
@@ -58,6 +71,11 @@ void fleet_tenant_removed(struct fleet *f, uint64_t tenant)
         return;
     t->removing = false;
     t->suspended = true; /* the row is gone: whoever still waits is refused */
+    /* The name may be another customer's tomorrow. */
+    tenant_log_close(t->log);
+    t->log = NULL;
+    remove_log(f, t->name, 0);
+    remove_log(f, t->name, 1);
     alarm_set(&f->alarms, &t->soon, 0);
 }
 

@@ -128,11 +128,14 @@ static void ask(struct instance *i)
     instance_arm(i, i->fleet->limits.health_ms);
 }
 
-/* Requests and leases hold it; leases no longer than their bound. */
+/* Requests and leases hold it; leases no longer than their bound, and nothing does
+ * when its own on_health says that it is not well. */
 static bool busy(const struct instance *i)
 {
     uint64_t quiet_ms = (now_us(i) - i->quiet_us) / 1000;
 
+    if (!i->health.healthy)
+        return false;
     return i->health.in_flight > 0 ||
            (i->health.leases > 0 && quiet_ms < i->fleet->limits.busy_max_ms);
 }

@@ -189,7 +189,7 @@ static void say_health(struct backend_instance *i, uint8_t type, uint64_t token)
     size_t len;
 
     health.token = token;
-    health.healthy = 1;
+    health.healthy = !i->ill;
     CHECK(mux_health_encode(&health, buf, sizeof buf, &len) == RC_OK);
     fake_say(i, type, buf, (uint32_t)len);
 }

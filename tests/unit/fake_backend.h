@@ -39,6 +39,7 @@ struct backend_instance {
     /* Set by the test. */
     struct mux_health health; /* its answer, but the token */
     bool mute;                /* answers no question */
+    bool ill;                 /* on_health says no */
     bool stuck;               /* does not stop when asked */
     bool clogged;             /* does not clear channels */
 

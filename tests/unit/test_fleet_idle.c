@@ -117,6 +117,17 @@ static void leases_hold_it_no_longer_than_their_bound(void **state)
     assert_non_null(house_told(h, 0, CONTROL_RELEASE));
 }
 
+static void one_that_is_not_well_is_not_held(void **state)
+{
+    struct house *h = *state;
+
+    house_awake(h, 0, "acme.example");
+    acme(h)->health.leases = 1;
+    acme(h)->ill = true;
+    house_pass(h, IDLE_MS);
+    assert_non_null(house_told(h, 0, CONTROL_RELEASE));
+}
+
 static void one_that_does_not_answer_is_killed(void **state)
 {
     struct house *h = *state;
@@ -267,6 +278,9 @@ static void removing_a_tenant_refuses_wakes_and_tells_when_all_is_gone(void **st
     struct refusal no;
 
     house_awake(h, 0, "acme.example");
+    fake_say_log(acme(h), MUX_LOG_INFO, "secret of acme");
+    house_settle(h);
+    assert_int_equal(scratch_sh(&h->scratch, "test -s logs/acme.log"), 0);
     assert_int_equal(fleet_tenant_remove(h->fleet, row.id, house_on_gone, h), RC_OK);
     house_settle(h);
     house_wake(h, 0, "acme.example");
@@ -276,6 +290,7 @@ static void removing_a_tenant_refuses_wakes_and_tells_when_all_is_gone(void **st
     assert_int_equal(h->gone, 1);
     assert_int_equal(registry_tenant_remove(h->registry, "acme", 1, &dropped, &no), RC_OK);
     fleet_tenant_removed(h->fleet, row.id);
+    assert_int_equal(scratch_sh(&h->scratch, "test -e logs/acme.log"), 1);
     house_wake(h, 0, "acme.example");
     assert_int_equal(house_told(h, 0, CONTROL_REFUSED)->refused.why, RC_NOT_FOUND);
 }
@@ -362,6 +377,7 @@ int main(void)
         T(a_request_in_flight_holds_it),
         T(a_busy_lease_holds_it_until_it_ends),
         T(leases_hold_it_no_longer_than_their_bound),
+        T(one_that_is_not_well_is_not_held),
         T(one_that_does_not_answer_is_killed),
         T(busy_wins_over_a_release),
         T(busy_of_one_worker_holds_it_for_all),
