@@ -109,7 +109,7 @@ struct alarms *fleet_alarms(struct fleet *f);
 /*----- workers -----*/
 
 /* The peer said HELLO (its version is right): RC_OK, or RC_INVAL: no such channel. */
-RC_MUST_CHECK enum rc fleet_worker_hello(struct fleet *f, unsigned worker, uint32_t pid);
+RC_MUST_CHECK enum rc fleet_worker_hello(struct fleet *f, unsigned worker);
 /* Any later message of it.  RC_MALFORMED: it makes no sense, close the connection. */
 RC_MUST_CHECK enum rc fleet_worker_message(struct fleet *f, unsigned worker,
                                            const struct control_msg *m);

@@ -19,7 +19,6 @@ RB_HEAD(instance_tree, instance);
 struct worker {
     bool connected;
     bool known; /* connected once, and not yet given up */
-    uint32_t pid;
     uint64_t counters[CONTROL_COUNTER_NR];
     unsigned waiting; /* wakes of it that are not answered */
     struct fleet *fleet;

@@ -2,9 +2,8 @@
  *
  * The happy path: HELLO -> HOLDING … -> SYNCED -> WAKE, ACTIVITY, RELEASED …
  * A worker that is lost may come back within worker_grace_ms (its connection
- * broke, or roomkeyd was restarted): its channels wait for its HOLDING.  When it
- * does not, or another process says HELLO in its place, it is dead, and each
- * channel that it held is cleared.
+ * broke, or roomkeyd was restarted).  Until SYNCED its channels are nobody's: what
+ * it says HOLDING of is its own again, the rest was a dead worker's, and is cleared.
  * A message about an instance that is no more is dropped and counted; one that
  * makes no sense costs the worker its connection. */
 #include <inttypes.h>
@@ -87,7 +86,7 @@ const uint64_t *fleet_worker_counters(const struct fleet *f, unsigned worker)
                                                                        : NULL;
 }
 
-enum rc fleet_worker_hello(struct fleet *f, unsigned worker, uint32_t pid)
+enum rc fleet_worker_hello(struct fleet *f, unsigned worker)
 {
     struct worker *w;
 
@@ -96,11 +95,8 @@ enum rc fleet_worker_hello(struct fleet *f, unsigned worker, uint32_t pid)
     w = &f->workers[worker];
     if (w->connected)
         fleet_worker_lost(f, worker);
-    if (w->known && w->pid != pid)
-        gone(w);
     alarm_clear(&f->alarms, &w->grace);
     w->connected = w->known = true;
-    w->pid = pid;
     memset(w->counters, 0, sizeof w->counters);
     for_all(f, slots_on_worker_back, worker);
     return RC_OK;

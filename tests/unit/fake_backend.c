@@ -153,8 +153,13 @@ static void live(struct alarm *a)
         say_ready(i);
         return;
     case FAKE_FAILS:
+        /* Its end may be noticed before its last words are read. */
         fake_say(i, MUX_FAILED, "on_start returned 1", 19);
-        die(i, false, "exit status 65");
+        i->alive = false;
+        i->told = true;
+        i->exit = (struct backend_exit){.started = true, .text = "exit status 65"};
+        if (i->owned)
+            i->events->on_exit(i->arg, &i->exit);
         return;
     case FAKE_CRASHES:
         die(i, false, "killed by SIGSEGV");

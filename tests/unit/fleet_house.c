@@ -92,11 +92,11 @@ void house_say(struct house *h, unsigned worker, const struct control_msg *m)
     house_settle(h);
 }
 
-void house_worker(struct house *h, unsigned worker, uint32_t pid)
+void house_worker(struct house *h, unsigned worker)
 {
     struct control_msg m = {.type = CONTROL_SYNCED};
 
-    must(h, fleet_worker_hello(h->fleet, worker, pid));
+    must(h, fleet_worker_hello(h->fleet, worker));
     house_say(h, worker, &m);
 }
 
@@ -262,7 +262,7 @@ int house_set_up(void **state)
     files_nr = 0;
     open_fleet(h);
     for (unsigned w = 0; w < HOUSE_WORKERS; w++)
-        house_worker(h, w, 100 + w);
+        house_worker(h, w);
     *state = h;
     return 0;
 }

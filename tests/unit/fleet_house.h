@@ -60,7 +60,7 @@ unsigned house_rows_alive(struct house *h);
 /* Whether an event of that kind has these words. */
 bool house_event(struct house *h, const char *kind, const char *words);
 
-void house_worker(struct house *h, unsigned worker, uint32_t pid); /* HELLO, SYNCED */
+void house_worker(struct house *h, unsigned worker); /* HELLO, SYNCED */
 uint64_t house_wake(struct house *h, unsigned worker, const char *host);
 void house_say(struct house *h, unsigned worker, const struct control_msg *m);
 /* ACTIVITY, RELEASED, BUSY, HOLDING about the instance. */

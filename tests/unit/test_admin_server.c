@@ -281,7 +281,7 @@ static void a_tenant_is_shown_with_all_that_belongs_to_it(void **state)
 
     house_image(d->house, "hello:1.0.0", FAKE_READY, 1);
     house_tenant(d->house, "acme", "hello:1.0.0");
-    house_worker(d->house, 0, 100);
+    house_worker(d->house, 0);
     house_awake(d->house, 0, "acme.example");
     tenant = json_of(call(d, "GET", "/v1/tenants/acme", ""));
     assert_string_equal(json_string_value(json_object_get(tenant, "image")), "hello:1.0.0");
@@ -318,7 +318,7 @@ static void a_stop_is_answered_when_the_instance_has_stopped(void **state)
     house_image(d->house, "hello:1.0.0", FAKE_READY, 1);
     house_tenant(d->house, "acme", "hello:1.0.0");
     assert_int_equal(status_of(call(d, "POST", "/v1/instances/acme/stop", "")), 200);
-    house_worker(d->house, 0, 100);
+    house_worker(d->house, 0);
     house_awake(d->house, 0, "acme.example");
     ask(d, "POST", "/v1/instances/acme/stop", "");
     for (int i = 0; i < TURNS_MAX && !(d->admin->requests && d->admin->first->suspended); i++)
@@ -336,7 +336,7 @@ static void a_client_that_goes_while_it_waits_loses_only_its_answer(void **state
 
     house_image(d->house, "hello:1.0.0", FAKE_READY, 1);
     house_tenant(d->house, "acme", "hello:1.0.0");
-    house_worker(d->house, 0, 100);
+    house_worker(d->house, 0);
     house_awake(d->house, 0, "acme.example");
     ask(d, "DELETE", "/v1/tenants/acme", "");
     for (int i = 0; i < TURNS_MAX && !(d->admin->requests && d->admin->first->suspended); i++)

@@ -335,7 +335,7 @@ static void an_upgrade_that_waits_survives_a_restart(void **state)
     house_upgrade(h, "acme", "web:2", 5000);
     house_crash(h);
     house_restart(h);
-    assert_int_equal(fleet_worker_hello(h->fleet, 0, 100), RC_OK);
+    assert_int_equal(fleet_worker_hello(h->fleet, 0), RC_OK);
     house_instance(h, 0, CONTROL_HOLDING, &id);
     house_say(h, 0, &(struct control_msg){.type = CONTROL_SYNCED});
     house_pass(h, h->limits.worker_grace_ms); /* the other worker does not come back */

@@ -249,7 +249,7 @@ static void waiters_are_told_at_their_deadline(void **state)
     h->limits.start_ms = 30000;
     house_crash(h);
     house_restart(h);
-    house_worker(h, 0, 100);
+    house_worker(h, 0);
     house_wake(h, 0, "late.example");
     house_pass(h, 9999);
     assert_null(house_told(h, 0, CONTROL_REFUSED));
@@ -267,7 +267,7 @@ static void a_full_host_lets_them_wait_and_the_quietest_gives_way(void **state)
     h->limits.max_running = 2;
     house_crash(h);
     house_restart(h);
-    house_worker(h, 0, 100);
+    house_worker(h, 0);
     house_tenant(h, "b", "web:1");
     house_tenant(h, "c", "web:1");
     house_awake(h, 0, "acme.example");
@@ -293,7 +293,7 @@ static void only_so_many_start_at_a_time_and_none_is_refused(void **state)
     h->limits.max_starting = 2;
     house_crash(h);
     house_restart(h);
-    house_worker(h, 0, 100);
+    house_worker(h, 0);
     for (char name[2] = "p"; name[0] < 'u'; name[0]++) {
         char host[16];
 
@@ -400,7 +400,7 @@ static void what_a_worker_may_not_say_is_malformed(void **state)
     assert_int_equal(fleet_worker_message(h->fleet, 0, &m), RC_MALFORMED);
     m = (struct control_msg){.type = CONTROL_HOLDING, .holding = {.channel = 1}};
     assert_int_equal(fleet_worker_message(h->fleet, 0, &m), RC_MALFORMED);
-    assert_int_equal(fleet_worker_hello(h->fleet, HOUSE_WORKERS, 1), RC_INVAL);
+    assert_int_equal(fleet_worker_hello(h->fleet, HOUSE_WORKERS), RC_INVAL);
 }
 
 static void log_lines_are_kept_cleaned_and_limited(void **state)

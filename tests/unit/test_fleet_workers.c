@@ -26,7 +26,7 @@ static void the_channel_of_a_dead_worker_is_cleared_before_the_next_gets_it(void
     house_awake(h, 0, "acme.example");
     acme(h)->clogged = true;
     fleet_worker_lost(h->fleet, 0);
-    house_worker(h, 0, 555); /* another process: the first is dead for good */
+    house_worker(h, 0); /* it holds nothing: it is another */
     request = house_wake(h, 0, "acme.example");
     assert_null(house_told(h, 0, CONTROL_READY));
     acme(h)->clogged = false;
@@ -42,7 +42,7 @@ static void others_are_served_meanwhile(void **state)
     house_awake(h, 0, "acme.example");
     acme(h)->clogged = true;
     fleet_worker_lost(h->fleet, 0);
-    house_worker(h, 0, 555);
+    house_worker(h, 0);
     request = house_wake(h, 1, "acme.example");
     house_ready(h, 1, request);
 }
@@ -55,7 +55,7 @@ static void an_instance_that_does_not_clear_a_channel_is_killed(void **state)
     house_awake(h, 0, "acme.example");
     acme(h)->clogged = true;
     fleet_worker_lost(h->fleet, 0);
-    house_worker(h, 0, 555);
+    house_worker(h, 0);
     request = house_wake(h, 0, "acme.example");
     house_pass(h, h->limits.reset_ms + 50);
     assert_int_equal(house_ready(h, 0, request).generation, 2);
@@ -69,7 +69,7 @@ static void a_worker_that_comes_back_in_time_keeps_its_channels(void **state)
 
     fleet_worker_lost(h->fleet, 0);
     house_pass(h, h->limits.worker_grace_ms - 10);
-    assert_int_equal(fleet_worker_hello(h->fleet, 0, 100), RC_OK);
+    assert_int_equal(fleet_worker_hello(h->fleet, 0), RC_OK);
     house_instance(h, 0, CONTROL_HOLDING, &id);
     house_say(h, 0, &synced);
     house_pass(h, h->limits.worker_grace_ms);
@@ -85,7 +85,7 @@ static void one_that_does_not_is_dead(void **state)
     fleet_worker_lost(h->fleet, 0);
     house_pass(h, h->limits.worker_grace_ms + 10);
     /* Back after all: what it holds is not its own any more. */
-    assert_int_equal(fleet_worker_hello(h->fleet, 0, 100), RC_OK);
+    assert_int_equal(fleet_worker_hello(h->fleet, 0), RC_OK);
     house_instance(h, 0, CONTROL_HOLDING, &id);
     assert_int_equal(house_told(h, 0, CONTROL_GONE)->instance.instance, id.instance);
     house_say(h, 0, &synced);
@@ -98,7 +98,7 @@ static void what_a_worker_let_go_while_it_was_away_is_cleared(void **state)
 
     house_awake(h, 0, "acme.example");
     fleet_worker_lost(h->fleet, 0);
-    assert_int_equal(fleet_worker_hello(h->fleet, 0, 100), RC_OK);
+    assert_int_equal(fleet_worker_hello(h->fleet, 0), RC_OK);
     house_say(h, 0, &synced); /* no HOLDING */
     assert_int_equal(house_ready(h, 0, house_wake(h, 0, "acme.example")).generation, 1);
 }
@@ -132,7 +132,7 @@ static void a_restarted_roomkeyd_takes_over_what_runs(void **state)
     house_crash(h);
     assert_int_equal(fake_count(h->backend), 1);
     house_restart(h);
-    assert_int_equal(fleet_worker_hello(h->fleet, 0, 100), RC_OK);
+    assert_int_equal(fleet_worker_hello(h->fleet, 0), RC_OK);
     request = house_wake(h, 0, "acme.example"); /* before SYNCED: it waits */
     house_instance(h, 0, CONTROL_HOLDING, &id);
     house_say(h, 0, &synced);
@@ -140,7 +140,7 @@ static void a_restarted_roomkeyd_takes_over_what_runs(void **state)
     assert_int_equal(house_told(h, 0, CONTROL_GONE) != NULL, 0);
     assert_int_equal(fake_starts(h->backend), 1);
     /* Worker 1 comes, holds nothing, wakes. */
-    house_worker(h, 1, 101);
+    house_worker(h, 1);
     house_ready(h, 1, house_wake(h, 1, "acme.example"));
 }
 
@@ -152,7 +152,7 @@ static void a_worker_that_died_while_roomkeyd_was_away_is_noticed(void **state)
     house_crash(h);
     house_restart(h);
     /* Its page still says "connected"; the new worker holds nothing. */
-    house_worker(h, 0, 999);
+    house_worker(h, 0);
     assert_int_equal(house_ready(h, 0, house_wake(h, 0, "acme.example")).generation, 1);
 }
 
@@ -177,7 +177,7 @@ static void what_died_while_roomkeyd_was_away_is_ended_in_the_registry(void **st
     fake_vanish(acme(h));
     house_restart(h);
     assert_int_equal(house_rows_alive(h), 0);
-    house_worker(h, 0, 100);
+    house_worker(h, 0);
     assert_int_equal(house_awake(h, 0, "acme.example").generation, 2);
 }
 
@@ -191,7 +191,7 @@ static void a_boot_that_roomkeyd_left_is_taken_over_too(void **state)
     house_pass(h, 10);
     house_crash(h);
     house_restart(h);
-    house_worker(h, 0, 100);
+    house_worker(h, 0);
     request = house_wake(h, 0, "acme.example");
     assert_int_equal(house_ready(h, 0, request).generation, 1); /* it answers: it is up */
 }
@@ -205,12 +205,12 @@ static void one_taken_over_that_does_not_answer_is_killed(void **state)
     acme(h)->mute = true;
     house_crash(h);
     house_restart(h);
-    house_worker(h, 0, 100);
+    house_worker(h, 0);
     request = house_wake(h, 0, "acme.example");
     fleet_worker_lost(h->fleet, 0);
     house_pass(h, h->limits.start_ms + 10);
     assert_int_equal(fake_count(h->backend), 0);
-    house_worker(h, 0, 100);
+    house_worker(h, 0);
     assert_int_equal(house_awake(h, 0, "acme.example").generation, 2);
     (void)request;
 }
@@ -220,7 +220,7 @@ static void a_second_hello_of_another_process_ends_the_first(void **state)
     struct house *h = *state;
 
     house_awake(h, 0, "acme.example");
-    house_worker(h, 0, 4711);
+    house_worker(h, 0);
     assert_int_equal(house_ready(h, 0, house_wake(h, 0, "acme.example")).generation, 1);
 }
 
