@@ -37,7 +37,8 @@ struct child {
     bool listening;
     uint64_t started, restart_at;
     unsigned retry_ms;
-    uint64_t orch_at; /* it wants a control socket */
+    uint64_t orch_at;    /* it wants a control socket */
+    uint64_t orch_given; /* it got the last one */
     unsigned orch_retry_ms;
 };
 
@@ -131,7 +132,7 @@ static void worker_gone(struct parent *p, struct child *c, int status)
     c->link = -1;
     c->pid = 0;
     c->listening = false;
-    c->orch_at = 0;
+    c->orch_at = c->orch_given = 0;
     if (p->stopping)
         return;
     /* One that lived for long starts again almost at once. */
@@ -167,6 +168,7 @@ static void connect_orch(struct parent *p, struct child *c)
 
     if (fd >= 0) {
         c->orch_at = 0;
+        c->orch_given = clock_us();
         tell(c, LINK_ORCH, fd, NULL);
         close(fd);
         if (p->orch_missed)
@@ -224,9 +226,12 @@ static void from_worker(struct parent *p, struct child *c)
             if (!p->ready)
                 say_ready(p);
         } else if (m.type == LINK_WANT_ORCH && !p->stopping) {
-            /* It had one and lost it, or has none yet; the first try is at once. */
             c->orch_retry_ms = 0;
-            connect_orch(p, c);
+            /* At once, unless roomkeyd takes connections only to refuse them. */
+            if (clock_us() - c->orch_given > SECOND)
+                connect_orch(p, c);
+            else
+                c->orch_at = clock_us() + ORCH_RETRY_MAX_MS * MS;
         }
     }
 }

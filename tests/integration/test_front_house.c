@@ -1,0 +1,138 @@
+/* What the front does for itself: plain HTTP, limits, a worker that dies. */
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "front_peer.h"
+
+static struct rig rig;
+
+static void ask_http(const char *request, char *answer, size_t size)
+{
+    struct rig_client c;
+    int tls = rig.port;
+    ssize_t n;
+
+    rig.port = rig.http_port;
+    rig_connect(&rig, &c);
+    rig.port = tls;
+    assert_int_equal(write(c.fd, request, strlen(request)), (ssize_t)strlen(request));
+    n = rig_raw(&c, answer, size - 1);
+    assert_true(n > 0);
+    answer[n] = '\0';
+    rig_hang_up(&c, false);
+}
+
+static void plain_http_redirects_and_serves_challenges_and_nothing_else(void **state)
+{
+    static const struct {
+        const char *request, *status, *part;
+    } cases[] = {
+        {"GET /a?b HTTP/1.1\r\nHost: ACME.example:80\r\n\r\n", "308",
+         "Location: https://acme.example:"},
+        {"POST /a HTTP/1.1\r\nHost: acme.example\r\n\r\n", "308", "/a\r\n"},
+        {"GET / HTTP/1.1\r\n\r\n", "400", ""},
+        {"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", "400", ""},
+        {"GET / HTTP/1.1\r\nHost: a b\"><\r\n\r\n", "308", "https://a:"},
+        {"GET / HTTP/1.1\r\nHost: <x>\r\n\r\n", "400", ""},
+        {"GET http://a/ HTTP/1.1\r\nHost: a\r\n\r\n", "400", ""},
+        {"GET /.well-known/acme-challenge/tok_EN-1 HTTP/1.1\r\n\r\n", "200", "\r\n\r\nproof"},
+        {"GET /.well-known/acme-challenge/none HTTP/1.1\r\n\r\n", "404", ""},
+        {"GET /.well-known/acme-challenge/../secret HTTP/1.1\r\n\r\n", "404", ""},
+        {"GET /.well-known/acme-challenge/link HTTP/1.1\r\n\r\n", "404", ""},
+        {"PUT /.well-known/acme-challenge/tok_EN-1 HTTP/1.1\r\n\r\n", "405", ""},
+    };
+    char dir[] = "/tmp/roomkey-acme-XXXXXX", command[512], answer[4096], status[32];
+    const char *extra[] = {"--listen-http", "127.0.0.1:0", "--acme-dir", dir, NULL};
+
+    (void)state;
+    assert_non_null(mkdtemp(dir));
+    snprintf(command, sizeof command,
+             "cd %s && chmod 755 . && printf proof >tok_EN-1 && ln -s tok_EN-1 link", dir);
+    assert_int_equal(system(command), 0);
+    rig_start(&rig, extra);
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        ask_http(cases[i].request, answer, sizeof answer);
+        snprintf(status, sizeof status, "HTTP/1.1 %s ", cases[i].status);
+        assert_memory_equal(answer, status, strlen(status));
+        assert_non_null(strstr(answer, cases[i].part));
+    }
+    rig_stop(&rig);
+    snprintf(command, sizeof command, "rm -rf %s", dir);
+    assert_int_equal(system(command), 0);
+}
+
+static void a_worker_that_is_killed_is_replaced_on_the_same_port(void **state)
+{
+    struct rig_tls how = {0};
+    struct rig_tenant t;
+    struct rig_client c;
+    struct peer p;
+
+    (void)state;
+    rig_start(&rig, NULL);
+    kill(rig.worker, SIGKILL);
+    close(rig.orch);
+    rig_hello(&rig, &c, &how); /* waits in the socket that the parent kept */
+    assert_int_equal(rig_greet(&rig), 0);
+    rig_tenant_make(&t, 1);
+    peer_answer_wake(&rig, &t);
+    assert_true(rig_shake(&c));
+    peer_take(&t, &p);
+    peer_exchange(&t, &p, &c);
+    peer_dispose(&p);
+    rig_hang_up(&c, true);
+    rig_stop(&rig);
+    rig_tenant_free(&t);
+}
+
+static void a_source_that_comes_too_often_is_turned_away(void **state)
+{
+    static const char *const extra[] = {"--rate", "2", NULL};
+    struct control_msg m;
+    struct rig_client c;
+    char byte;
+
+    (void)state;
+    rig_start(&rig, extra);
+    for (int i = 0; i < 5; i++) { /* two seconds' worth are free */
+        rig_connect(&rig, &c);
+        if (i == 4)
+            assert_int_equal(rig_raw(&c, &byte, 1), -1);
+        rig_hang_up(&c, false);
+    }
+    do
+        rig_expect(&rig, CONTROL_STATS, &m);
+    while (m.counters[CONTROL_COUNTER_refused_rate_total] == 0);
+    rig_stop(&rig);
+}
+
+static void a_hello_that_does_not_come_is_not_waited_for(void **state)
+{
+    static const char *const extra[] = {"--hello-timeout", "1", NULL};
+    struct rig_client c;
+    char byte;
+
+    (void)state;
+    rig_start(&rig, extra);
+    rig_connect(&rig, &c);
+    assert_int_equal(write(c.fd, "\x16\x03\x01\x02", 4), 4);
+    assert_int_equal(rig_raw(&c, &byte, 1), -1);
+    rig_hang_up(&c, false);
+    rig_stop(&rig);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(plain_http_redirects_and_serves_challenges_and_nothing_else),
+        cmocka_unit_test(a_worker_that_is_killed_is_replaced_on_the_same_port),
+        cmocka_unit_test(a_source_that_comes_too_often_is_turned_away),
+        cmocka_unit_test(a_hello_that_does_not_come_is_not_waited_for),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
