@@ -386,7 +386,8 @@ void fleet_stop(struct fleet *f, bool leave, fleet_cb *cb, void *arg)
     f->on_stopped = cb;
     f->stopped_arg = arg;
     alarm_set(&f->alarms, &f->stop_alarm, leave || !f->running ? 0 : f->limits.shutdown_ms);
-    workers_stopping(f);
+    if (!leave)
+        workers_stopping(f);
     RB_FOREACH_SAFE(t, tenant_tree, &f->tenants, next)
     {
         tenant_refuse(t, RC_FAILED, "roomkeyd is being stopped");

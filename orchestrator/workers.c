@@ -113,6 +113,8 @@ void fleet_worker_lost(struct fleet *f, unsigned worker)
         tenant_unwait(t, worker);
         tenant_step(t);
     }
+    if (f->leave)
+        return; /* it is we who go: the channels stay as they are */
     if (f->stopping)
         gone(w);
     else

@@ -175,6 +175,11 @@ void fake_crash(struct backend_instance *i)
     die(i, false, "killed by SIGSEGV");
 }
 
+bool fake_connected(struct backend_instance *i, unsigned worker)
+{
+    return ring_peer(&i->channel[1 + worker].ring) == RING_CONNECTED;
+}
+
 void fake_vanish(struct backend_instance *i)
 {
     CHECK(!i->owned);

@@ -75,6 +75,8 @@ unsigned fake_starts(struct backend *b);
 
 /* It dies of itself. */
 void fake_crash(struct backend_instance *i);
+/* Whether the worker's channel has a client, as the tenant sees it. */
+bool fake_connected(struct backend_instance *i, unsigned worker);
 /* It died while nobody looked. */
 void fake_vanish(struct backend_instance *i);
 /* A frame on its control channel. */

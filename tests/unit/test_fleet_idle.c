@@ -349,6 +349,9 @@ static void sigterm_may_leave_them_running(void **state)
     assert_int_equal(h->gone, 1);
     assert_int_equal(fake_count(h->backend), 1);
     assert_int_equal(house_rows_alive(h), 1);
+    /* The workers use their channels on. */
+    fleet_worker_lost(h->fleet, 0);
+    assert_true(fake_connected(acme(h), 0));
 }
 
 static void a_changed_idle_time_counts_at_once(void **state)
