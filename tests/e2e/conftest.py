@@ -34,6 +34,8 @@ def make_house():
     yield make
     for house in houses:
         house.remove()
+    for house in houses:
+        house.check()
 
 
 @pytest.fixture(scope="module")
@@ -48,3 +50,4 @@ def house():
         yield house
     finally:
         house.remove()
+    house.check()

@@ -21,6 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 BUILD = Path(os.environ.get("ROOMKEY_BUILD", ROOT / "build" / "release"))
 IMAGES = Path(os.environ.get("ROOMKEY_IMAGES", BUILD / "images"))
 GROUND = os.environ.get("ROOMKEY_GROUND", "sandbox")
+FAULT = re.compile(r"Sanitizer|runtime error:|CHECK|was ended by signal (?!9 )")
 DEADLINE = float(os.environ.get("ROOMKEY_TEST_DEADLINE", "30"))  # seconds
 
 
@@ -51,19 +52,24 @@ class Daemon:
     def __init__(self, args, log):
         self.log = open(log, "w+b")
         self.args = [str(a) for a in args]
+        self.closed = None  # what it had said, once its log is gone
         self.process = subprocess.Popen(self.args, stdout=self.log, stderr=self.log, stdin=subprocess.DEVNULL)
 
     def ready(self, pattern):
         """The match of the one line that it prints when it is ready."""
         def look():
             if self.process.poll() is not None:
-                raise AssertionError(f"{self.args[0]} ended with {self.process.returncode}:\n{self.text()}")
-            return re.search(pattern, self.text())
+                raise AssertionError(f"{self.args[0]} ended with {self.process.returncode}:\n{self.said()}")
+            return re.search(pattern, self.said())
 
-        return until(look, f"ready line of {self.args[0]}; it said: {self.text()}")
+        return until(look, f"ready line of {self.args[0]}; it said: {self.said()}")
 
-    def text(self):
-        return Path(self.log.name).read_text(errors="replace")
+    def said(self):
+        return self.closed or Path(self.log.name).read_text(errors="replace")
+
+    def close(self):
+        self.closed = self.said()
+        self.log.close()
 
     @property
     def pid(self):
@@ -78,7 +84,7 @@ class Daemon:
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
-                raise AssertionError(f"{self.args[0]} did not stop in {deadline} s:\n{self.text()}")
+                raise AssertionError(f"{self.args[0]} did not stop in {deadline} s:\n{self.said()}")
         return self.process.returncode
 
 
@@ -182,11 +188,17 @@ class House:
             if daemon.process.poll() is None:
                 daemon.process.kill()
                 daemon.process.wait()
-            daemon.log.close()
+            daemon.close()
         shutil.rmtree(self.dir, ignore_errors=True)
 
+    def check(self):
+        """What no test expects: a sanitizer's finding, a worker that died of itself."""
+        for daemon in self.daemons:
+            for line in daemon.said().splitlines():
+                assert not FAULT.search(line), self.logs()
+
     def logs(self):
-        return "\n".join(f"--- {' '.join(d.args)}\n{d.text()[-6000:]}" for d in self.daemons)
+        return "\n".join(f"--- {' '.join(d.args)}\n{d.said()[-6000:]}" for d in self.daemons)
 
     # -- the CLI
 

@@ -1,0 +1,272 @@
+"""What an operator and an app's developer rely on beside serving: own apps, deadlines, limits, services."""
+
+import json
+import os
+import socket
+import sqlite3
+import subprocess
+import threading
+import time
+
+import pytest
+
+from house import BUILD, IMAGES, get, until
+
+GREETER = """
+#include <roomkey/app.h>
+static void serve(struct rk_request *req)
+{
+    rk_replyf(req, 200, "text/plain", "%s greets %s\\n", rk_tenant(), rk_header(req, "x-who"));
+}
+ROOMKEY_APP("greeter", "1.0.0", .on_request = serve);
+"""
+
+HANGING = """
+#include <roomkey/app.h>
+static int start(void)
+{
+    for (;;)
+        (void)rk_now_ns();
+}
+static void serve(struct rk_request *req) { rk_reply(req, 200, "text/plain", "", 0); }
+ROOMKEY_APP("hanging", "1.0.0", .on_start = start, .on_request = serve);
+"""
+
+
+def build(folder, name, source):
+    (folder / f"{name}.c").write_text(source)
+    image = folder / f"{name}.img"
+    subprocess.run([BUILD / "bin/roomkey-cc", folder / f"{name}.c", "-o", image], check=True)
+    return image
+
+
+def test_an_app_of_ones_own_is_online_with_three_commands(house, tmp_path):
+    house.cli("image", "add", "greeter:1.0.0", build(tmp_path, "greeter", GREETER))
+    house.cli("tenant", "add", "own", "--image", "greeter:1.0.0", "--host", "own.localhost", "--self-signed")
+    assert house.curl("own", "/", "-k", "-H", "X-Who: you") == "own greets you\n"
+
+
+def test_past_the_wake_deadline_the_front_answers_503_itself(house, tmp_path):
+    house.cli("image", "add", "hanging:1.0.0", build(tmp_path, "hanging", HANGING))
+    house.add_tenant("hanging", "hanging:1.0.0", "--wake-timeout", "700ms")
+    start = time.monotonic()
+    done = house.curl("hanging", "/", "-i", check=False)
+    head = done.stdout.decode().lower()
+    assert "503" in head.splitlines()[0] and "retry-after" in head, done
+    assert time.monotonic() - start < 10
+    house.cli("tenant", "remove", "hanging")
+    until(lambda: not house.running("hanging"), "the hanging instance is gone")
+
+
+def test_a_503_ends_with_close_notify(house):
+    house.add_tenant("never", "hello:3.0.0")
+    raw = socket.create_connection(("127.0.0.1", house.port), 30)
+    with house.context().wrap_socket(raw, server_hostname="never.localhost", suppress_ragged_eofs=False) as sock:
+        sock.sendall(b"GET / HTTP/1.1\r\nHost: never.localhost\r\n\r\n")
+        seen = b""
+        while more := sock.recv(4096):
+            seen += more
+    assert seen.startswith(b"HTTP/1.1 503"), seen
+
+
+def test_plain_http_redirects_and_answers_acme_challenges(make_house, tmp_path):
+    (tmp_path / "token-1_x").write_text("the answer")
+    secret = tmp_path.parent / "secret"
+    secret.write_text("no")
+    tmp_path.chmod(0o755)
+    house = make_house(front=["--listen-http", "127.0.0.1:0", "--acme-dir", str(tmp_path)])
+    port = house.front.ready(r"HTTP on 127\.0\.0\.1:(\d+)").group(1)
+
+    def fetch(path, *more):
+        return subprocess.run(["curl", "-sS", "-i", "--path-as-is", *more, f"http://127.0.0.1:{port}{path}"],
+                              capture_output=True, text=True, timeout=20).stdout
+
+    redirect = fetch("/a?b=c", "-H", "Host: acme.localhost")
+    assert "308" in redirect.splitlines()[0] and "https://acme.localhost" in redirect and "/a?b=c" in redirect
+    assert fetch("/.well-known/acme-challenge/token-1_x").endswith("the answer")
+    for path in ("/.well-known/acme-challenge/../secret", "/.well-known/acme-challenge/none",
+                 "/.well-known/acme-challenge/%2e%2e%2fsecret"):
+        answer = fetch(path)
+        assert "200" not in answer.splitlines()[0] and "no" != answer[-2:], answer
+
+
+def test_limits_are_kept_and_counted(make_house):
+    house = make_house(front=["--max-connections", "5"])
+    house.add_images("probe:1.0.0")
+    house.add_tenant("acme")
+    open_ones = [house.connect("acme") for _ in range(5)]
+    with pytest.raises(OSError):
+        house.connect("acme")
+    assert get(open_ones[0], "acme.localhost", "/version") == (200, b"1.0.0\n")
+    for sock in open_ones:
+        sock.close()
+    until(lambda: house.curl("acme", "/version", check=False).returncode == 0, "room again")
+    until(lambda: counter(house, "roomkey_front_refused_limit_total") >= 1, "the refusal is counted")
+
+
+def test_a_tenants_connections_are_bounded_for_itself_alone(make_house):
+    house = make_house()
+    house.add_images("probe:1.0.0")
+    house.add_tenant("small", "probe:1.0.0", "--max-connections", "2")
+    house.add_tenant("other")
+    held = [house.connect("small") for _ in range(2)]
+    for sock in held:
+        get(sock, "small.localhost", "/version")
+    with pytest.raises(OSError):
+        with house.connect("small") as third:
+            get(third, "small.localhost", "/version")
+    assert house.curl("other", "/version") == "1.0.0\n"
+    for sock in held:
+        sock.close()
+
+
+def test_a_source_that_comes_too_often_is_refused(make_house):
+    house = make_house(front=["--rate", "5"])
+    house.add_images("probe:1.0.0")
+    house.add_tenant("acme")
+    refused = sum(house.curl("acme", "/version", check=False).returncode != 0 for _ in range(40))
+    assert refused
+    until(lambda: counter(house, "roomkey_front_refused_rate_total") >= refused, "the refusals are counted")
+
+
+def counter(house, name):
+    metrics = subprocess.run(["curl", "-sS", "--fail", "--unix-socket", house.run / "admin.sock", "http://roomkey/metrics"],
+                             capture_output=True, text=True, check=True).stdout
+    return sum(float(line.split()[-1]) for line in metrics.splitlines() if line.startswith(name))
+
+
+def test_the_daemons_tell_systemd(make_house, tmp_path, monkeypatch):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
+        notify.bind(str(tmp_path / "notify"))
+        notify.settimeout(20)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        house = make_house()
+        said = [notify.recv(1024).decode() for _ in range(2)]
+        assert all("READY=1" in text for text in said), said
+        house.front.stop()
+        assert "STOPPING=1" in notify.recv(1024).decode()
+        house.orchestrator.stop()
+        assert "STOPPING=1" in notify.recv(1024).decode()
+
+
+@pytest.mark.parametrize("what", ["events", "logs"])
+def test_follow_shows_what_happens_as_it_happens(house, what):
+    name = f"follow-{what}"
+    house.add_tenant(name)
+    command = {"events": ["events", "--follow"], "logs": ["logs", name, "--follow"]}[what]
+    follower = subprocess.Popen([BUILD / "bin/roomkey", "--run", house.run, *command], stdout=subprocess.PIPE, text=True)
+    lines = []
+    reader = threading.Thread(target=lambda: lines.extend(follower.stdout), daemon=True)
+    reader.start()
+    try:
+        house.curl(name, "/crash", check=False)
+        house.curl(name, "/version")
+        until(lambda: "".join(lines_now(follower, lines)), "a line")
+        house.cli("tenant", "suspend", name)
+    finally:
+        follower.terminate()
+        follower.wait(10)
+        reader.join(10)
+    assert any("crash" in line or "SIG" in line or "abort" in line for line in lines), lines
+
+
+def lines_now(process, lines):
+    assert process.poll() is None, f"the follower ended: {lines}"
+    return list(lines)
+
+
+def test_a_graceful_stop_of_the_front_lets_a_download_finish(make_house):
+    house = make_house()
+    house.add_images("probe:1.0.0")
+    house.add_tenant("acme")
+    with house.connect("acme") as sock:
+        sock.sendall(b"GET /bytes/50000000 HTTP/1.1\r\nHost: acme.localhost\r\nConnection: close\r\n\r\n")
+        seen = len(sock.recv(1000))
+        stopper = threading.Thread(target=house.front.stop)
+        stopper.start()
+        while chunk := sock.recv(1 << 18):
+            seen += len(chunk)
+        stopper.join()
+    assert seen > 50_000_000
+
+
+@pytest.mark.parametrize("args, says", [
+    (["--ground", "xen"], "xen"),
+    (["--ground", "nonsense"], "nonsense"),
+    (["--config", "/nonexistent.toml"], "/nonexistent.toml"),
+    (["--bogus"], "--bogus"),
+])
+def test_roomkeyd_says_why_it_does_not_start(tmp_path, args, says):
+    done = subprocess.run([BUILD / "bin/roomkeyd", "--state", tmp_path / "s", "--run", tmp_path / "r", *args], capture_output=True, text=True, timeout=20)
+    assert done.returncode in (1, 2) and says in done.stderr, done
+
+
+def test_ground_auto_chooses_what_the_host_has(make_house):
+    house = make_house(ground="auto")
+    house.add_images("probe:1.0.0")
+    house.add_tenant("acme")
+    house.curl("acme", "/version")
+    assert house.running("acme")[0]["ground"] == "sandbox"
+
+
+def test_two_daemons_do_not_share_a_state(house):
+    done = subprocess.run([BUILD / "bin/roomkeyd", "--state", house.state, "--run", house.dir / "run2"],
+                          capture_output=True, text=True, timeout=20)
+    assert done.returncode == 1 and str(house.state) in done.stderr, done
+    assert house.curl("acme", "/version") == "1.0.0\n"
+
+
+def test_what_was_acknowledged_is_there_after_a_kill(make_house):
+    house = make_house()
+    house.add_images("probe:1.0.0", "probe:2.0.0")
+    house.add_tenant("acme")
+    house.cli("tenant", "upgrade", "acme", "--image", "probe:2.0.0")
+    house.orchestrator.stop(9)
+    house.start_orchestrator()
+    assert house.json("tenant", "show", "acme")["image"] == "probe:2.0.0"
+    assert len(house.json("image", "list")) == 2
+    until(lambda: house.curl("acme", "/version", check=False).returncode == 0, "the front has found the new daemon")
+    assert house.curl("acme", "/version") == "2.0.0\n"
+
+
+def test_the_registry_keeps_no_row_of_an_instance_that_is_not_there(house):
+    house.add_tenant("rows")
+    for _ in range(8):
+        house.curl("rows", "/version")
+        house.cli("instance", "stop", "rows")
+    with sqlite3.connect(f"file:{house.state}/roomkey.db?mode=ro", uri=True) as db:
+        rows = db.execute("SELECT count(*), sum(ended_at IS NULL) FROM instance WHERE tenant ="
+                          " (SELECT id FROM tenant WHERE name = 'rows')").fetchone()
+    assert rows[0] <= 5 and not rows[1], rows
+
+
+def test_renegotiation_is_refused(house):
+    done = subprocess.run(["gnutls-cli", "--x509cafile", house.certs.ca, "--sni-hostname", "acme.localhost",
+                           "--verify-hostname", "acme.localhost", "--priority", "NORMAL:-VERS-ALL:+VERS-TLS1.2",
+                           "--rehandshake", "-p", str(house.port), "127.0.0.1"],
+                          input=b"", capture_output=True, timeout=30)
+    assert b"ReHandshake was completed" not in done.stdout + done.stderr
+    assert house.curl("acme", "/version") == "1.0.0\n"
+
+
+def test_a_terabyte_may_be_asked_for(house):
+    with house.connect("acme") as sock:
+        sock.sendall(f"GET /bytes/{1 << 40} HTTP/1.1\r\nHost: acme.localhost\r\n\r\n".encode())
+        head = b""
+        while b"\r\n\r\n" not in head:
+            head += sock.recv(4096)
+        assert f"Content-Length: {1 << 40}".encode().lower() in head.lower()
+    done = house.curl("acme", f"/bytes/{(1 << 40) + 1}", check=False)
+    assert done.returncode != 0
+    assert house.curl("acme", "/version") == "1.0.0\n"
+
+
+def test_busy_and_sleep_answer_as_they_should(house):
+    start = time.monotonic()
+    house.curl("acme", "/busy/60000")
+    assert time.monotonic() - start < 20
+    house.curl("acme", "/sleep/10")
+    for path in ("/sleep/x", "/busy/-1", "/bytes/1e3"):
+        assert house.curl("acme", path, check=False).returncode != 0
+    assert json.loads(house.curl("acme", "/handover"))["sni"] == "acme.localhost"
+    assert os.path.exists(IMAGES / "hello-3.0.0.img")
