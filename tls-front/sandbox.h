@@ -6,8 +6,8 @@
  * dumps, not traceable, and a seccomp list, outside of which a call kills the
  * process.  Failure of any of it: logged, RC_DENIED, and the worker must end.
  *
- * A build with a sanitizer leaves the seccomp list out, with a warning: the
- * sanitizer's own calls are many. */
+ * A build with a sanitizer confines nothing, with a warning: the sanitizer needs
+ * /proc, a tracer and many calls of its own at the end. */
 #ifndef TLS_FRONT_SANDBOX_H
 #define TLS_FRONT_SANDBOX_H
 

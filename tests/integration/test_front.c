@@ -275,6 +275,9 @@ static void no_session_key_stays_in_the_worker_after_its_handover(void **state)
     static const int versions[] = {TLS1_3_VERSION, TLS1_2_VERSION};
 
     (void)state;
+#ifdef __SANITIZE_ADDRESS__
+    skip(); /* it keeps what was freed, and maps more than can be searched */
+#endif
     if (geteuid() != 0)
         skip(); /* only root may read another user's memory */
     for (size_t i = 0; i < 2; i++) {
