@@ -72,7 +72,7 @@ static enum rc drop_user(const char *user)
     return RC_OK;
 }
 
-static enum rc limit(int what, rlim_t to)
+static enum rc limit(__rlimit_resource_t what, rlim_t to)
 {
     struct rlimit r = {to, to};
 
@@ -113,11 +113,11 @@ static int add_calls(scmp_filter_ctx ctx, bool files)
         static const unsigned long commands[] = {F_GETFL, F_SETFL, F_GET_SEALS, F_DUPFD_CLOEXEC};
 
         r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(fcntl), 1,
-                             SCMP_A1(SCMP_CMP_EQ, commands[i]));
+                             SCMP_A1(SCMP_CMP_EQ, commands[i], 0));
     }
     if (!r)
         r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(ioctl), 1,
-                             SCMP_A1(SCMP_CMP_EQ, FIONBIO));
+                             SCMP_A1(SCMP_CMP_EQ, FIONBIO, 0));
     /* fstat() of newer libcs; a path could only lead into the empty root. */
     if (!r)
         r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(newfstatat), 1,
@@ -125,7 +125,7 @@ static int add_calls(scmp_filter_ctx ctx, bool files)
     /* Aborting: CHECK() tells the parent by a signal. */
     if (!r)
         r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(tgkill), 1,
-                             SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)getpid()));
+                             SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)getpid(), 0));
     if (!r)
         r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(rt_sigaction), 0);
     if (!r && files)
