@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import ssl
 import threading
 
 import pytest
@@ -157,6 +158,28 @@ def test_a_killed_worker_is_replaced_and_the_tenants_serve_on(make_house):
     until(lambda: [p for p in children(house.front.pid) if p != worker], "a new worker")
     assert house.curl("acme", "/version") == "1.0.0\n"
     assert len(house.running("acme")) == 1
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_a_ticket_is_good_at_every_worker_and_after_a_restart_of_one(make_house, version):
+    house = make_house(workers=2)
+    house.add_images("probe:1.0.0")
+    house.add_tenant("acme")
+    context = house.context(version)
+    with house.connect("acme", context=context) as sock:
+        get(sock, "acme.localhost", "/version")
+        session = sock.session
+
+    def resumed():
+        with house.connect("acme", context=context, session=session) as again:
+            assert get(again, "acme.localhost", "/version") == (200, b"1.0.0\n")
+            return again.session_reused
+
+    assert all(resumed() for _ in range(12))
+    before = children(house.front.pid)
+    os.kill(before[0], signal.SIGKILL)
+    until(lambda: len(children(house.front.pid)) == 2 and children(house.front.pid) != before, "a new worker")
+    assert all(resumed() for _ in range(12))
 
 
 def test_a_clean_stop_leaves_nothing(make_house):

@@ -178,6 +178,15 @@ def test_openssl_can_update_keys_in_mid_stream(house, command):
         client.wait()
 
 
+def test_a_hello_without_a_usable_key_share_is_asked_again(house):
+    """HelloRetryRequest (RFC 8446, 4.1.4): the only share is for a group that the front does not take."""
+    done = subprocess.run(["openssl", "s_client", "-quiet", "-msg", "-tls1_3", "-groups", "secp521r1:X25519", "-connect",
+                           f"127.0.0.1:{house.port}", "-servername", HOST],
+                          input=f"GET /version HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n\r\n".encode(),
+                          capture_output=True, timeout=30)
+    assert done.stdout.count(b"ClientHello") == 2 and b"1.0.0" in done.stdout, done.stdout[-3000:]
+
+
 def test_gnutls_is_served(house):
     done = subprocess.run(["gnutls-cli", "--x509cafile", house.certs.ca, "--sni-hostname", HOST, "--verify-hostname", HOST,
                            "-p", str(house.port), "127.0.0.1"],
