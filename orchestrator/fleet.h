@@ -1,5 +1,5 @@
 /* The fleet: all that runs, for whoever has to do with it.  The front's workers
- * come in by workers.c's calls, admins by the others, main.c opens and closes it.
+ * come in by workers.c's calls, admins by the others, daemon.c opens and closes it.
  *
  * The happy path: fleet_open -> fleet_adopt -> fleet_worker_hello … fleet_wake …
  * -> fleet_stop -> fleet_close.
@@ -145,15 +145,11 @@ typedef void fleet_upgrade_cb(void *arg, enum fleet_upgraded how, const char *te
 RC_MUST_CHECK enum rc fleet_upgrade(struct fleet *f, const char *tenant, const char *image_ref,
                                     uint64_t max_wait_ms, fleet_upgrade_cb *cb, void *arg,
                                     struct refusal *no);
-/* Whoever asked has gone: its callback will not come. */
-void fleet_upgrade_forget(struct fleet *f, void *arg);
 
 /* Ends the tenant's instances as if idle; a wake meanwhile starts the next one.
  * `cb` when they are gone; RC_NOT_FOUND (no callback) when it sleeps. */
 RC_MUST_CHECK enum rc fleet_instance_stop(struct fleet *f, uint64_t tenant, fleet_cb *cb,
                                           void *arg);
-/* Likewise for fleet_instance_stop() and fleet_tenant_remove(). */
-void fleet_forget_waiter(struct fleet *f, void *arg);
 
 /*----- looking -----*/
 

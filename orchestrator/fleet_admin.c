@@ -110,19 +110,6 @@ enum rc fleet_upgrade(struct fleet *f, const char *tenant, const char *image_ref
     return RC_OK;
 }
 
-void fleet_upgrade_forget(struct fleet *f, void *arg)
-{
-    struct tenant *t;
-
-    RB_FOREACH(t, tenant_tree, &f->tenants)
-    {
-        if (!t->upgrade_cb || t->upgrade_arg != arg)
-            continue;
-        t->upgrade_cb = NULL;
-        alarm_set(&f->alarms, &t->soon, 0);
-    }
-}
-
 enum rc fleet_instance_stop(struct fleet *f, uint64_t tenant, fleet_cb *cb, void *arg)
 {
     struct tenant *t = fleet_tenant(f, tenant);
@@ -147,16 +134,6 @@ enum rc fleet_instance_stop(struct fleet *f, uint64_t tenant, fleet_cb *cb, void
     tenant_retire_all(t, f->limits.drain_ms);
     alarm_set(&f->alarms, &t->soon, 0);
     return RC_OK;
-}
-
-void fleet_forget_waiter(struct fleet *f, void *arg)
-{
-    struct tenant *t;
-
-    RB_FOREACH(t, tenant_tree, &f->tenants)
-    for (struct gone_wait *w = t->gone_waits; w; w = w->next)
-        if (w->arg == arg)
-            w->cb = NULL;
 }
 
 /*----- looking -----*/

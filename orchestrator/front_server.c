@@ -42,7 +42,7 @@ struct front_server {
     struct peer *peers; /* owned */
     unsigned peers_nr;
     struct peer *workers[LAUNCH_CHANNELS_MAX]; /* borrowed from peers */
-    bool watching, closing, poll_closed;
+    bool closing, poll_closed;
 };
 
 static void free_if_done(struct front_server *s)

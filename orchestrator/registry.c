@@ -177,8 +177,7 @@ enum rc registry_counts(struct registry *r, struct registry_counts *out)
     enum rc rc = db_query(r, &stmt,
                           "SELECT (SELECT count(*) FROM tenant),"
                           " (SELECT count(*) FROM tenant WHERE suspended),"
-                          " (SELECT count(*) FROM hostname), (SELECT count(*) FROM image),"
-                          " (SELECT count(*) FROM instance WHERE state <> 'ended')",
+                          " (SELECT count(*) FROM hostname), (SELECT count(*) FROM image)",
                           "");
 
     if (!rc)
@@ -190,7 +189,6 @@ enum rc registry_counts(struct registry *r, struct registry_counts *out)
         .suspended = db_u64(stmt, 1),
         .hosts = db_u64(stmt, 2),
         .images = db_u64(stmt, 3),
-        .instances_alive = db_u64(stmt, 4),
     };
     db_done(stmt);
     return RC_OK;

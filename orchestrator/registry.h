@@ -161,7 +161,7 @@ void registry_close(struct registry *r); /* NULL is fine */
 const char *registry_error(const struct registry *r);
 
 struct registry_counts {
-    uint64_t tenants, suspended, hosts, images, instances_alive;
+    uint64_t tenants, suspended, hosts, images;
 };
 RC_MUST_CHECK enum rc registry_counts(struct registry *r, struct registry_counts *out);
 
@@ -193,9 +193,6 @@ RC_MUST_CHECK enum rc registry_instance(struct registry *r, uint64_t id,
 /* All that have not ended, by id. */
 RC_MUST_CHECK enum rc registry_instances_alive(struct registry *r, registry_instance_cb *cb,
                                                void *arg);
-/* Of a tenant, newest first, the ended ones too. */
-RC_MUST_CHECK enum rc registry_instances_of(struct registry *r, uint64_t tenant,
-                                            registry_instance_cb *cb, void *arg);
 
 /* [lazy] The image was ready: it is the last good one, and an upgrade to it is over.  Writes
  * (and notes an event "upgraded") only when that is news. */
@@ -209,9 +206,6 @@ RC_MUST_CHECK enum rc registry_tenant_rollback(struct registry *r, uint64_t tena
 /* [lazy] WAITING becomes DRAINING, or any becomes NONE. */
 RC_MUST_CHECK enum rc registry_tenant_upgrade_state(struct registry *r, uint64_t tenant,
                                                     enum registry_upgrade state);
-/* Tenants with an upgrade that is not over, for a restarted roomkeyd. */
-RC_MUST_CHECK enum rc registry_tenants_upgrading(struct registry *r, registry_tenant_cb *cb,
-                                                 void *arg);
 
 /* [lazy] `tenant` is a name, or NULL for the house's own.  Prunes. */
 RC_MUST_CHECK enum rc registry_event(struct registry *r, const char *tenant, const char *kind,

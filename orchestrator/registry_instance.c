@@ -153,11 +153,14 @@ enum rc registry_instance_end(struct registry *r, uint64_t id, const char *why, 
     return rc ? rc : db_end(r, end(r, id, why, now));
 }
 
-static enum rc each(struct registry *r, sqlite3_stmt *stmt, registry_instance_cb *cb, void *arg)
+enum rc registry_instances_alive(struct registry *r, registry_instance_cb *cb, void *arg)
 {
     struct registry_instance instance;
-    enum rc rc;
+    sqlite3_stmt *stmt;
+    enum rc rc = db_query(r, &stmt, SELECT_INSTANCE "WHERE n.state <> 'ended' ORDER BY n.id", "");
 
+    if (rc)
+        return rc;
     while (!(rc = db_row(r, stmt))) {
         read_instance(stmt, &instance);
         if (!cb(arg, &instance)) {
@@ -166,22 +169,4 @@ static enum rc each(struct registry *r, sqlite3_stmt *stmt, registry_instance_cb
         }
     }
     return rc == RC_NOT_FOUND ? RC_OK : rc;
-}
-
-enum rc registry_instances_alive(struct registry *r, registry_instance_cb *cb, void *arg)
-{
-    sqlite3_stmt *stmt;
-    enum rc rc = db_query(r, &stmt, SELECT_INSTANCE "WHERE n.state <> 'ended' ORDER BY n.id", "");
-
-    return rc ? rc : each(r, stmt, cb, arg);
-}
-
-enum rc registry_instances_of(struct registry *r, uint64_t tenant, registry_instance_cb *cb,
-                              void *arg)
-{
-    sqlite3_stmt *stmt;
-    enum rc rc = db_query(r, &stmt, SELECT_INSTANCE "WHERE n.tenant = ? ORDER BY n.generation DESC",
-                          "u", tenant);
-
-    return rc ? rc : each(r, stmt, cb, arg);
 }

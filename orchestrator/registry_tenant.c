@@ -122,14 +122,6 @@ enum rc registry_tenants(struct registry *r, const char *after, unsigned limit,
     return rc ? rc : each(r, stmt, cb, arg);
 }
 
-enum rc registry_tenants_upgrading(struct registry *r, registry_tenant_cb *cb, void *arg)
-{
-    sqlite3_stmt *stmt;
-    enum rc rc = db_query(r, &stmt, SELECT_TENANT "WHERE t.upgrade <> 'none' ORDER BY t.id", "");
-
-    return rc ? rc : each(r, stmt, cb, arg);
-}
-
 enum rc registry_image_users(struct registry *r, uint64_t image, unsigned limit,
                              registry_tenant_cb *cb, void *arg)
 {

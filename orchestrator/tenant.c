@@ -222,8 +222,7 @@ static void tell_gone(struct tenant *t)
             continue;
         }
         *at = w->next;
-        if (w->cb)
-            w->cb(w->arg, RC_OK);
+        w->cb(w->arg, RC_OK);
         free(w);
         at = &t->gone_waits;
     }

@@ -57,7 +57,6 @@ struct channel {
 
     uint64_t bytes; /* both ways, not yet told */
     uint32_t told_connections;
-    uint64_t told_us;
 
     TAILQ_ENTRY(channel) entry, dirty_entry;
 };

@@ -279,7 +279,6 @@ static void shake(struct conn *c)
         COUNT(c->w, handshake_failed_total)++;
         conn_answer(c); /* the alert is the last word */
     } else {
-        o->shaken = true;
         o->times.handshake_us = since_first(o);
         conn_stop(c);
         sm_move(&c->sm, CONN_WAKING);

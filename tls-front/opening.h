@@ -33,7 +33,6 @@ struct opening {
     struct route *route;         /* a reference, or NULL */
     struct wake *wake;           /* that it waits on, or NULL */
     struct handshake *handshake; /* owned, or NULL */
-    bool shaken;                 /* the handshake is over */
     enum rc refused;             /* no instance, says roomkeyd */
     bool woken;
     struct handover_times times;

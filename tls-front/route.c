@@ -150,7 +150,6 @@ static void unlist(struct worker *w, struct route *r)
     tdelete(r, &w->routes->by_name, compare_name);
     TAILQ_REMOVE(&w->routes->by_use, r, by_use);
     w->routes->count--;
-    r->listed = false;
     route_unref(r);
 }
 
@@ -211,7 +210,6 @@ static enum rc insert(struct worker *w, const char *hostname, const struct contr
         route_unref(r);
         return RC_NOMEM;
     }
-    r->listed = true;
     TAILQ_INSERT_TAIL(&w->routes->by_use, r, by_use);
     w->routes->count++;
     *out = r;

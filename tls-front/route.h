@@ -37,7 +37,6 @@ struct route {
     uint32_t wake_timeout_ms;
     bool stale;
     unsigned refs;
-    bool listed; /* in the table: false once replaced */
     TAILQ_ENTRY(route) by_use;
 };
 

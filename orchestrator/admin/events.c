@@ -9,16 +9,15 @@
 #include "orchestrator/admin/handlers.h"
 #include "orchestrator/admin/object.h"
 
-#define PAGE       64u
-#define TAIL       10u /* shown first when following from now */
-#define TENANT_MAX REGISTRY_NAME_SIZE
+#define PAGE 64u
+#define TAIL 10u /* shown first when following from now */
 
 struct events {
     struct fleet_watch watch;
     struct admin_request *request;
     struct admin_house *house;
     struct admin_text *out;
-    char tenant[TENANT_MAX]; /* "": all */
+    char tenant[REGISTRY_NAME_SIZE]; /* "": all */
     uint64_t after;
     unsigned count;
     bool follow;

@@ -636,16 +636,19 @@ static void ended_instances_are_pruned(void **state)
     struct registry_instance i, first;
     uint64_t image = add_image(h, "hello", "1");
     struct registry_tenant t = add_tenant(h, "acme", "hello:1", "a.localhost");
-    unsigned rows = 0;
+    uint64_t ended[3 * REGISTRY_INSTANCES_KEPT];
+    const int most = 3 * REGISTRY_INSTANCES_KEPT;
 
     must(h, registry_instance_begin(h->r, t.id, image, "sandbox", NOW, &first));
-    for (int n = 0; n < 3 * REGISTRY_INSTANCES_KEPT; n++) {
+    for (int n = 0; n < most; n++) {
         must(h, registry_instance_begin(h->r, t.id, image, "sandbox", NOW, &i));
         must(h, registry_instance_end(h->r, i.id, "idle", NOW));
+        ended[n] = i.id;
     }
-    must(h, registry_instances_of(h->r, t.id, count_instance, &rows));
+    for (int n = 0; n < most; n++)
+        assert_int_equal(registry_instance(h->r, ended[n], &i),
+                         n < most - REGISTRY_INSTANCES_KEPT ? RC_NOT_FOUND : RC_OK);
     /* The living one is older than all of them, and stays. */
-    assert_int_equal(rows, REGISTRY_INSTANCES_KEPT + 1);
     must(h, registry_instance(h->r, first.id, &first));
 }
 
@@ -674,7 +677,6 @@ static void an_upgrade_that_comes_up_is_the_last_good_one(void **state)
     uint64_t one = add_image(h, "hello", "1"), two = add_image(h, "hello", "2");
     struct registry_tenant t = add_tenant(h, "acme", "hello:1", "a.localhost");
     struct registry_route route;
-    char names[64] = "";
 
     must(h, registry_tenant_good(h->r, t.id, one, NOW));
     must(h, registry_tenant_upgrade(h->r, "acme", "hello:2", NOW + 5, NOW, &t, &h->no));
@@ -684,8 +686,6 @@ static void an_upgrade_that_comes_up_is_the_last_good_one(void **state)
     assert_int_equal(t.last_good, one);
     must(h, registry_route_of(h->r, t.id, &route));
     assert_string_equal(route.image.version, "2");
-    must(h, registry_tenants_upgrading(h->r, join_tenant, names));
-    assert_string_equal(names, "acme ");
     must(h, registry_tenant_upgrade_state(h->r, t.id, REGISTRY_UPGRADE_DRAINING));
     assert_int_equal(tenant(h, t.id).upgrade, REGISTRY_UPGRADE_DRAINING);
 
@@ -836,11 +836,9 @@ static void no_statement_scans_a_table(void **state)
     must(h, registry_instance_handle(h->r, i.id, "x"));
     must(h, registry_instance_state(h->r, i.id, REGISTRY_INSTANCE_READY, NOW));
     must(h, registry_instances_alive(h->r, count_instance, &n));
-    must(h, registry_instances_of(h->r, t.id, count_instance, &n));
     must(h, registry_tenant_good(h->r, t.id, one, NOW));
     must(h, registry_tenant_upgrade(h->r, "acme", "hello:2", 0, NOW, &t, &h->no));
     must(h, registry_tenant_upgrade_state(h->r, t.id, REGISTRY_UPGRADE_DRAINING));
-    must(h, registry_tenants_upgrading(h->r, join_tenant, text));
     must(h, registry_tenant_rollback(h->r, t.id, two, "x", NOW, &b));
     must(h, registry_instance_end(h->r, i.id, "x", NOW));
     must(h, registry_tenant_set(h->r, "acme", &wish, NOW, &t, &dropped, &h->no));
@@ -887,7 +885,6 @@ static void counts_are_told(void **state)
     assert_int_equal(counts.suspended, 1);
     assert_int_equal(counts.hosts, 2);
     assert_int_equal(counts.images, 1);
-    assert_int_equal(counts.instances_alive, 0);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
