@@ -1,5 +1,5 @@
-/* What image store and certificate store share: folders, whole writes, names by hash, and what
- * an errno means to a person. */
+/* What image store, certificate store and registry share: folders, whole writes, names by hash,
+ * and what an errno means to a person. */
 #ifndef ORCHESTRATOR_FILES_H
 #define ORCHESTRATOR_FILES_H
 

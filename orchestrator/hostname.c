@@ -79,10 +79,28 @@ bool hostname_wildcard(const char *host, char out[HOSTNAME_SIZE])
     return true;
 }
 
-bool hostname_covers(const char *pattern, const char *host)
+static bool covers(const char *pattern, const char *host)
 {
     char wildcard[HOSTNAME_SIZE];
 
     return strcasecmp(pattern, host) == 0 ||
            (hostname_wildcard(host, wildcard) && strcasecmp(pattern, wildcard) == 0);
+}
+
+bool hostname_covered(const char *names, const char *host)
+{
+    char name[HOSTNAME_SIZE];
+
+    while (*names) {
+        size_t n = strcspn(names, ",");
+
+        if (n < sizeof name) {
+            memcpy(name, names, n);
+            name[n] = '\0';
+            if (covers(name, host))
+                return true;
+        }
+        names += n + (names[n] == ',');
+    }
+    return false;
 }

@@ -20,8 +20,8 @@ RC_MUST_CHECK enum rc hostname_normalize(const char *in, char out[HOSTNAME_SIZE]
  * or itself a wildcard). */
 bool hostname_wildcard(const char *host, char out[HOSTNAME_SIZE]);
 
-/* Whether a certificate's name (either case) is good for `host` (kept form): equal, or
- * a wildcard of its first label. */
-bool hostname_covers(const char *pattern, const char *host);
+/* Whether one of a certificate's names (separated by commas, either case) is good for
+ * `host` (kept form): equal, or a wildcard of its first label. */
+bool hostname_covered(const char *names, const char *host);
 
 #endif

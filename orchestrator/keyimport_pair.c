@@ -220,21 +220,10 @@ static enum rc list_names(struct keyimport *k, struct refusal *no)
     return RC_OK;
 }
 
-static bool covered(const char *names, const char *host)
-{
-    char copy[REGISTRY_NAMES_SIZE], *save = NULL;
-
-    strcpy(copy, names);
-    for (char *name = strtok_r(copy, ",", &save); name; name = strtok_r(NULL, ",", &save))
-        if (hostname_covers(name, host))
-            return true;
-    return false;
-}
-
 static enum rc check_hosts(const struct keyimport *k, struct refusal *no)
 {
     for (size_t i = 0; i < k->hosts_nr; i++) {
-        if (covered(k->facts.names, k->hosts[i]))
+        if (hostname_covered(k->facts.names, k->hosts[i]))
             continue;
         refusal_what(no, RC_INVAL, "the certificate does not cover host name %s", k->hosts[i]);
         if (k->facts.names[0])

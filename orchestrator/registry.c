@@ -1,5 +1,3 @@
-#include "orchestrator/registry_db.h"
-
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -8,6 +6,9 @@
 #include <string.h>
 #include <sys/file.h>
 #include <unistd.h>
+
+#include "orchestrator/files.h"
+#include "orchestrator/registry_db.h"
 
 /* How long a call waits for another program's lock.  It blocks the loop: short. */
 #define BUSY_MS 500
@@ -18,11 +19,6 @@ static void refuse_open(struct refusal *no, enum rc rc, const char *path, const 
     refusal_why(no, "%s", why);
 }
 
-static enum rc from_errno(int e)
-{
-    return e == ENOSPC || e == EDQUOT ? RC_FULL : e == ENOENT ? RC_NOT_FOUND : RC_DENIED;
-}
-
 /* One roomkeyd a state folder: two would each start the same tenants. */
 static enum rc lock(struct registry *r, const char *state_dir, struct refusal *no)
 {
@@ -31,7 +27,7 @@ static enum rc lock(struct registry *r, const char *state_dir, struct refusal *n
     snprintf(path, sizeof path, "%s/roomkeyd.lock", state_dir);
     r->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (r->lock_fd < 0) {
-        refuse_open(no, from_errno(errno), path, strerror(errno));
+        refuse_open(no, files_rc(errno), path, strerror(errno));
         return refusal_todo(no, "the state folder must exist and the user of roomkeyd be able to "
                                 "write to it");
     }
@@ -130,7 +126,7 @@ enum rc registry_open(const char *state_dir, struct registry **out, struct refus
     /* SQLite would make it readable to all. */
     fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (fd < 0) {
-        refuse_open(no, from_errno(errno), path, strerror(errno));
+        refuse_open(no, files_rc(errno), path, strerror(errno));
         rc = refusal_todo(no, "see to it that the user of roomkeyd may write it");
         goto out;
     }

@@ -54,24 +54,13 @@ enum rc registry_certificates(struct registry *r, uint64_t tenant, uint64_t afte
 
 enum rc registry_chain_used(struct registry *r, const char *fingerprint, bool *used)
 {
-    int64_t n;
-    enum rc rc = db_number(r, &n, "SELECT EXISTS (SELECT 1 FROM certificate WHERE fingerprint = ?)",
-                           "t", fingerprint);
-
-    if (!rc)
-        *used = n != 0;
-    return rc;
+    return db_exists(r, used, "SELECT EXISTS (SELECT 1 FROM certificate WHERE fingerprint = ?)",
+                     fingerprint);
 }
 
 enum rc registry_key_used(struct registry *r, const char *key_id, bool *used)
 {
-    int64_t n;
-    enum rc rc =
-        db_number(r, &n, "SELECT EXISTS (SELECT 1 FROM certificate WHERE key_id = ?)", "t", key_id);
-
-    if (!rc)
-        *used = n != 0;
-    return rc;
+    return db_exists(r, used, "SELECT EXISTS (SELECT 1 FROM certificate WHERE key_id = ?)", key_id);
 }
 
 /*----- host names -----*/
@@ -195,24 +184,6 @@ enum rc tenant_set_cert(struct registry *r, const struct registry_tenant *t,
     return rc ? db_refuse(r, rc, no) : RC_OK;
 }
 
-static bool names_cover(const char *names, const char *host)
-{
-    char name[HOSTNAME_SIZE];
-
-    while (*names) {
-        size_t n = strcspn(names, ",");
-
-        if (n < sizeof name) {
-            memcpy(name, names, n);
-            name[n] = '\0';
-            if (hostname_covers(name, host))
-                return true;
-        }
-        names += n + (names[n] == ',');
-    }
-    return false;
-}
-
 struct cover {
     const char *names;
     char missed[HOSTNAME_SIZE]; /* the first host that they do not cover */
@@ -222,7 +193,7 @@ static bool look_for_missed(void *arg, const char *host)
 {
     struct cover *cover = arg;
 
-    if (names_cover(cover->names, host))
+    if (hostname_covered(cover->names, host))
         return true;
     memcpy(cover->missed, host, strlen(host) + 1);
     return false;

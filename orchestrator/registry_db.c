@@ -175,6 +175,16 @@ enum rc db_number(struct registry *r, int64_t *out, const char *sql, const char 
     return RC_OK;
 }
 
+enum rc db_exists(struct registry *r, bool *out, const char *sql, const char *text)
+{
+    int64_t n;
+    enum rc rc = db_number(r, &n, sql, "t", text);
+
+    if (!rc)
+        *out = n != 0;
+    return rc;
+}
+
 void db_text(sqlite3_stmt *stmt, int column, char *out, size_t size)
 {
     const char *s = (const char *)sqlite3_column_text(stmt, column);

@@ -46,6 +46,8 @@ RC_MUST_CHECK enum rc db_run(struct registry *r, unsigned *changed, const char *
 /* The one number that a query gives; RC_NOT_FOUND. */
 RC_MUST_CHECK enum rc db_number(struct registry *r, int64_t *out, const char *sql,
                                 const char *types, ...);
+/* What a SELECT EXISTS with one text says. */
+RC_MUST_CHECK enum rc db_exists(struct registry *r, bool *out, const char *sql, const char *text);
 
 void db_text(sqlite3_stmt *stmt, int column, char *out, size_t size);
 uint64_t db_u64(sqlite3_stmt *stmt, int column);

@@ -244,11 +244,5 @@ enum rc registry_image_remove(struct registry *r, const char *ref, int64_t now,
 
 enum rc registry_image_used(struct registry *r, const char *sha256, bool *used)
 {
-    int64_t n;
-    enum rc rc =
-        db_number(r, &n, "SELECT EXISTS (SELECT 1 FROM image WHERE sha256 = ?)", "t", sha256);
-
-    if (!rc)
-        *used = n != 0;
-    return rc;
+    return db_exists(r, used, "SELECT EXISTS (SELECT 1 FROM image WHERE sha256 = ?)", sha256);
 }
