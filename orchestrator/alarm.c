@@ -1,9 +1,9 @@
 #include "orchestrator/alarm.h"
 
 #include <stdlib.h>
-#include <time.h>
 
 #include "common/core/check.h"
+#include "common/host/clock.h"
 
 static int alarm_order(const struct alarm *a, const struct alarm *b)
 {
@@ -86,17 +86,12 @@ void alarms_close(struct alarms *c)
 
 uint64_t alarms_us(const struct alarms *c)
 {
-    return c->timer ? uv_hrtime() / 1000 : c->virtual_us;
+    return c->timer ? clock_us() : c->virtual_us;
 }
 
-uint64_t alarms_utc_ms(const struct alarms *c)
+int64_t alarms_utc_ms(const struct alarms *c)
 {
-    struct timespec ts;
-
-    if (!c->timer)
-        return 1700000000000u + c->virtual_us / 1000;
-    clock_gettime(CLOCK_REALTIME, &ts);
-    return (uint64_t)ts.tv_sec * 1000u + (uint64_t)ts.tv_nsec / 1000000u;
+    return c->timer ? clock_unix_ms() : 1700000000000 + (int64_t)(c->virtual_us / 1000);
 }
 
 void alarm_init(struct alarm *a, void (*ring)(struct alarm *a))

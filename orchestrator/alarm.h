@@ -41,7 +41,7 @@ void alarms_close(struct alarms *c);
 
 uint64_t alarms_us(const struct alarms *c);
 /* Milliseconds since 1970 UTC, for the registry and for people. */
-uint64_t alarms_utc_ms(const struct alarms *c);
+int64_t alarms_utc_ms(const struct alarms *c);
 
 void alarm_init(struct alarm *a, void (*ring)(struct alarm *a));
 /* Rings in `ms` from now; moves an alarm that is already set. */

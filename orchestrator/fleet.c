@@ -257,8 +257,7 @@ void fleet_ended(struct fleet *f, struct instance *i)
     f->memory -= i->memory;
     RB_REMOVE(instance_tree, &f->instances, i);
     f->counters.reaped_total += i->stopped && !i->retire;
-    fleet_db(f,
-             registry_instance_end(f->registry, i->id, i->why, (int64_t)alarms_utc_ms(&f->alarms)),
+    fleet_db(f, registry_instance_end(f->registry, i->id, i->why, alarms_utc_ms(&f->alarms)),
              "instance end");
     if (f->queue_first || f->stopping)
         alarm_set(&f->alarms, &f->pump_alarm, 0);
@@ -299,10 +298,8 @@ void fleet_event(struct fleet *f, const char *tenant, const char *kind, const ch
     va_start(ap, fmt);
     vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
-    fleet_db(
-        f,
-        registry_event(f->registry, tenant, kind, (int64_t)alarms_utc_ms(&f->alarms), "%s", text),
-        "event");
+    fleet_db(f, registry_event(f->registry, tenant, kind, alarms_utc_ms(&f->alarms), "%s", text),
+             "event");
     log_info("%s%s%s: %s", tenant ? tenant : "", tenant ? ": " : "", kind, text);
     fleet_events_changed(f);
 }

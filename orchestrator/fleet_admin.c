@@ -53,7 +53,7 @@ enum rc fleet_tenant_remove(struct fleet *f, uint64_t tenant, fleet_cb *cb, void
     return rc;
 }
 
-static void remove_log(const struct fleet *f, const char *tenant, int old)
+static void remove_log(const struct fleet *f, const char *tenant, bool old)
 {
     char path[640];
 
@@ -74,8 +74,8 @@ void fleet_tenant_removed(struct fleet *f, uint64_t tenant)
     /* The name may be another customer's tomorrow. */
     tenant_log_close(t->log);
     t->log = NULL;
-    remove_log(f, t->name, 0);
-    remove_log(f, t->name, 1);
+    remove_log(f, t->name, false);
+    remove_log(f, t->name, true);
     alarm_set(&f->alarms, &t->soon, 0);
 }
 
@@ -84,7 +84,7 @@ enum rc fleet_upgrade(struct fleet *f, const char *tenant, const char *image_ref
 {
     struct registry_tenant row;
     struct tenant *t;
-    int64_t now = (int64_t)alarms_utc_ms(&f->alarms), deadline;
+    int64_t now = alarms_utc_ms(&f->alarms), deadline;
     enum rc rc;
 
     if (max_wait_ms == FLEET_WAIT_DEFAULT)

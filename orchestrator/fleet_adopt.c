@@ -87,7 +87,7 @@ void fleet_adopt(struct fleet *f)
             f,
             registry_instance_end(f->registry, row->id,
                                   rc == RC_NOT_FOUND ? "gone while roomkeyd was away" : rc_text(rc),
-                                  (int64_t)alarms_utc_ms(&f->alarms)),
+                                  alarms_utc_ms(&f->alarms)),
             "instance end");
     }
     if (alive.nr)

@@ -35,10 +35,10 @@ void instance_arm(struct instance *i, uint64_t ms)
 /* The row follows the machine; IDLE is READY to it. */
 static void note(struct instance *i, enum registry_instance_state state)
 {
-    fleet_db(i->fleet,
-             registry_instance_state(i->fleet->registry, i->id, state,
-                                     (int64_t)alarms_utc_ms(&i->fleet->alarms)),
-             "instance state");
+    fleet_db(
+        i->fleet,
+        registry_instance_state(i->fleet->registry, i->id, state, alarms_utc_ms(&i->fleet->alarms)),
+        "instance state");
 }
 
 /*----- wishes -----*/
@@ -291,7 +291,7 @@ void instance_step(struct instance *i)
                 return;
             i->ready_us = i->quiet_us = now_us(i);
             if (!i->ready_at)
-                i->ready_at = (int64_t)alarms_utc_ms(&i->fleet->alarms);
+                i->ready_at = alarms_utc_ms(&i->fleet->alarms);
             i->question = QUESTION_NONE;
             sm_move(&i->sm, INSTANCE_READY);
             note(i, REGISTRY_INSTANCE_READY);

@@ -21,14 +21,14 @@ struct tenant_log {
     uint64_t size, size_max;
 };
 
-enum rc tenant_log_path(const char *state_dir, const char *tenant, int old, char *out, size_t size)
+enum rc tenant_log_path(const char *state_dir, const char *tenant, bool old, char *out, size_t size)
 {
     int n = snprintf(out, size, "%s/logs/%s.log%s", state_dir, tenant, old ? ".1" : "");
 
     return n < 0 || (size_t)n >= size ? RC_TOO_LARGE : RC_OK;
 }
 
-void tenant_log_line(char *out, size_t size, uint64_t utc_ms, uint64_t generation, int level,
+void tenant_log_line(char *out, size_t size, int64_t utc_ms, uint64_t generation, int level,
                      const char *text)
 {
     const char *word = level <= MUX_LOG_ERROR     ? "error"
@@ -65,9 +65,9 @@ enum rc tenant_log_open(const char *state_dir, const char *tenant, uint64_t size
     if (!l)
         return RC_NOMEM;
     l->size_max = size_max;
-    rc = tenant_log_path(state_dir, tenant, 0, l->path, sizeof l->path);
+    rc = tenant_log_path(state_dir, tenant, false, l->path, sizeof l->path);
     if (rc == RC_OK)
-        rc = tenant_log_path(state_dir, tenant, 1, l->old, sizeof l->old);
+        rc = tenant_log_path(state_dir, tenant, true, l->old, sizeof l->old);
     if (rc == RC_OK)
         rc = open_file(l);
     if (rc) {

@@ -5,6 +5,7 @@
 #ifndef ORCHESTRATOR_TENANT_LOG_H
 #define ORCHESTRATOR_TENANT_LOG_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -14,10 +15,10 @@
 
 struct tenant_log;
 
-RC_MUST_CHECK enum rc tenant_log_path(const char *state_dir, const char *tenant, int old, char *out,
-                                      size_t size);
+RC_MUST_CHECK enum rc tenant_log_path(const char *state_dir, const char *tenant, bool old,
+                                      char *out, size_t size);
 /* "2026-01-31T12:00:00.000Z 7 info text", cut to fit; `text` is clean. */
-void tenant_log_line(char *out, size_t size, uint64_t utc_ms, uint64_t generation, int level,
+void tenant_log_line(char *out, size_t size, int64_t utc_ms, uint64_t generation, int level,
                      const char *text);
 
 RC_MUST_CHECK enum rc tenant_log_open(const char *state_dir, const char *tenant, uint64_t size_max,

@@ -83,7 +83,7 @@ void tenant_start_now(struct tenant *t)
         return;
     }
     rc = registry_instance_begin(f->registry, t->id, route.image.id, f->backend_ops->name,
-                                 (int64_t)alarms_utc_ms(&t->fleet->alarms), &row);
+                                 alarms_utc_ms(&t->fleet->alarms), &row);
     if (rc == RC_OK) {
         start.memory =
             route.tenant.memory ? route.tenant.memory : (uint64_t)route.image.memory_kib << 10;
@@ -93,7 +93,7 @@ void tenant_start_now(struct tenant *t)
         if (rc)
             fleet_db(f,
                      registry_instance_end(f->registry, row.id, rc_text(rc),
-                                           (int64_t)alarms_utc_ms(&t->fleet->alarms)),
+                                           alarms_utc_ms(&t->fleet->alarms)),
                      "instance end");
     }
     close(start.image_fd);

@@ -71,10 +71,10 @@ bool tenant_roll_back(struct tenant *t, uint64_t image, const char *why)
     char from[REGISTRY_REF_SIZE];
 
     snprintf(from, sizeof from, "%s", t->image_ref);
-    fleet_db(f,
-             registry_tenant_rollback(f->registry, t->id, image, why,
-                                      (int64_t)alarms_utc_ms(&f->alarms), &back),
-             "rollback");
+    fleet_db(
+        f,
+        registry_tenant_rollback(f->registry, t->id, image, why, alarms_utc_ms(&f->alarms), &back),
+        "rollback");
     if (!back)
         return false;
     fleet_db(f, tenant_refresh(t), "tenant");
@@ -96,8 +96,7 @@ void tenant_prove(struct tenant *t, const struct instance *i)
 
     if (i->image != t->image)
         return;
-    fleet_db(f,
-             registry_tenant_good(f->registry, t->id, i->image, (int64_t)alarms_utc_ms(&f->alarms)),
+    fleet_db(f, registry_tenant_good(f->registry, t->id, i->image, alarms_utc_ms(&f->alarms)),
              "good version");
     if (tenant_on_trial(t) || t->last_good == 0 || t->upgrade != REGISTRY_UPGRADE_NONE) {
         fleet_db(f, tenant_refresh(t), "tenant");
@@ -109,7 +108,7 @@ void tenant_upgrade_step(struct tenant *t)
 {
     struct fleet *f = t->fleet;
     struct instance *i = t->current;
-    int64_t now = (int64_t)alarms_utc_ms(&f->alarms);
+    int64_t now = alarms_utc_ms(&f->alarms);
     bool moves = i && i->image != t->image && instance_serves(i) &&
                  i->sm.state != INSTANCE_DRAINING && !t->suspended && !t->removing;
     bool late = t->upgrade_deadline != 0 && now >= t->upgrade_deadline;
