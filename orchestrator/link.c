@@ -31,6 +31,23 @@ struct link {
 
 static void on_doorbell(uv_poll_t *poll, int status, int what);
 
+static void ring_bell(int fd)
+{
+    uint64_t one = 1;
+
+    /* Full means that it is already rung. */
+    if (write(fd, &one, sizeof one) < 0)
+        return;
+}
+
+static void take_rings(int fd)
+{
+    uint64_t n;
+
+    if (read(fd, &n, sizeof n) < 0)
+        return; /* EAGAIN: somebody looked before */
+}
+
 static void release(struct link *l)
 {
     if (l->memory)
@@ -80,7 +97,7 @@ enum rc link_open(uv_loop_t *loop, const struct backend_channel *channel,
     /* What was said before we listened (adoption) is read in the first turn; and
      * the instance hears that its orchestrator is there. */
     ring_want(&l->ring, RING_NOTIFY_WRITE);
-    eventfd_write_one(l->client_fd);
+    ring_bell(l->client_fd);
     link_ring(l);
     *out = l;
     return RC_OK;
@@ -100,7 +117,7 @@ void link_close(struct link *l)
 
 void link_ring(struct link *l)
 {
-    eventfd_write_one(l->instance_fd);
+    ring_bell(l->instance_fd);
 }
 
 /* Last statement of its caller: the owner may close the link in here. */
@@ -132,15 +149,15 @@ static enum rc put(struct link *l, uint8_t type, const void *payload, uint32_t l
 /* A bad index is found out by the reading side in the same turn: that reports. */
 static void flush(struct link *l)
 {
-    uint8_t buf[64];
+    uint8_t buf[8];
     size_t len;
 
     if (l->health) {
-        struct mux_health question = {.token = l->token};
+        struct wire_out out = wire_out(buf, sizeof buf);
 
-        CHECK(mux_health_encode(&question, buf, sizeof buf, &len) == RC_OK);
-        /* Only the token goes out: schema/wire/mux.md. */
-        if (put(l, MUX_HEALTH, buf, sizeof l->token))
+        wire_put_u64(&out, l->token);
+        CHECK(wire_done(&out, &len) == RC_OK);
+        if (put(l, MUX_HEALTH, buf, (uint32_t)len))
             return;
         l->health = false;
     }
@@ -267,7 +284,7 @@ static void read_frames(struct link *l, unsigned most)
             return;
         }
     }
-    eventfd_write_one(l->client_fd); /* there may be more: come back in the next turn */
+    ring_bell(l->client_fd); /* there may be more: come back in the next turn */
     flush(l);
 }
 
@@ -280,7 +297,7 @@ static void on_doorbell(uv_poll_t *poll, int status, int what)
         broken(l, "the doorbell failed");
         return;
     }
-    eventfd_take(l->client_fd);
+    take_rings(l->client_fd);
     read_frames(l, FRAMES_A_TURN);
 }
 

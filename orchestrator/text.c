@@ -2,7 +2,6 @@
 
 #include <stdint.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "common/core/check.h"
 
@@ -56,21 +55,4 @@ void text_clean(char *out, size_t size, const void *in, size_t len)
         len -= n ? n : 1;
     }
     out[at] = '\0';
-}
-
-void eventfd_write_one(int fd)
-{
-    uint64_t one = 1;
-
-    /* Full means that it is already rung. */
-    if (write(fd, &one, sizeof one) < 0)
-        return;
-}
-
-void eventfd_take(int fd)
-{
-    uint64_t n;
-
-    if (read(fd, &n, sizeof n) < 0)
-        return; /* EAGAIN: somebody looked before */
 }

@@ -1,4 +1,4 @@
-/* Small things that several files of the orchestrator need. */
+/* Text of a tenant, before it goes into a log, an event or an answer. */
 #ifndef ORCHESTRATOR_TEXT_H
 #define ORCHESTRATOR_TEXT_H
 
@@ -8,9 +8,5 @@
  * broken sequences become '?', a trailing newline goes, what is too long is cut.
  * Always terminated. */
 void text_clean(char *out, size_t size, const void *in, size_t len);
-
-/* An eventfd: one ring; take all rings. */
-void eventfd_write_one(int fd);
-void eventfd_take(int fd);
 
 #endif
