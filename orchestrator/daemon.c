@@ -18,6 +18,7 @@
 #include "common/host/log.h"
 #include "common/host/notify.h"
 #include "orchestrator/admin/admin.h"
+#include "orchestrator/admin/keys.h"
 #include "orchestrator/cert_store.h"
 #include "orchestrator/fleet.h"
 #include "orchestrator/front_server.h"
@@ -146,8 +147,6 @@ static enum rc choose_ground(struct house *h, struct refusal *no)
     return refusal_todo(no, "try --ground sandbox, and see roomkeyd --doctor");
 }
 
-/*----- what is still needed, for the stores' sweeps -----*/
-
 static bool image_used(void *arg, const char *sha256)
 {
     bool used = true;
@@ -155,24 +154,10 @@ static bool image_used(void *arg, const char *sha256)
     return registry_image_used(arg, sha256, &used) != RC_OK || used;
 }
 
-static bool chain_used(void *arg, const char *fingerprint)
-{
-    bool used = true;
-
-    return registry_chain_used(arg, fingerprint, &used) != RC_OK || used;
-}
-
-static bool key_used(void *arg, const char *key_id)
-{
-    bool used = true;
-
-    return registry_key_used(arg, key_id, &used) != RC_OK || used;
-}
-
 /* A sweep that fails leaves files behind; nothing else. */
 static void sweep(struct house *h)
 {
-    struct cert_store_users users = {chain_used, key_used, h->registry};
+    struct cert_store_users users = keys_users(h->registry);
 
     if (image_store_sweep(h->images, image_used, h->registry))
         log_warning("images that nobody needs could not be removed");
@@ -275,8 +260,8 @@ static enum rc open_admin(struct house *h, struct refusal *no)
                  .run_dir = h->run,
                  .grounds = daemon_grounds,
                  .ground = h->ops->name,
-                 .ground_why = h->ground_why,
-                 .started_at = clock_unix_ms()},
+                 .ground_why = h->ground_why},
+        .started_at = clock_unix_ms(),
     };
 
     return admin_open(&house, &h->admin, no);

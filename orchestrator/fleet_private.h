@@ -1,4 +1,4 @@
-/* What the files of the fleet share: fleet.c, tenant*.c, instance.c, slots.c,
+/* What the files of the fleet share: fleet*.c, tenant*.c, instance*.c, slots.c,
  * workers.c.  Everybody else includes fleet.h. */
 #ifndef ORCHESTRATOR_FLEET_PRIVATE_H
 #define ORCHESTRATOR_FLEET_PRIVATE_H

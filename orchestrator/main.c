@@ -1,17 +1,15 @@
-/* roomkeyd: options, configuration, one daemon a state folder, and the order in
- * which the house is opened and closed.
+/* roomkeyd: options and configuration; the rest is daemon.h's.
  *
- * Happy path: options -> roomkey.toml -> locks -> registry, stores, ground, fleet,
- * sockets -> "ready" -> the loop -> SIGTERM or SIGINT: drain -> close in reverse -> 0.
- * Failure modes: anything of that cannot be had: one line on stderr, exit 1; wrong
- * usage: exit 2. */
+ * Happy path: options -> roomkey.toml -> daemon_run() until a signal -> 0.
+ * Failure modes: what cannot be had is one line on stderr, exit 1; wrong usage:
+ * exit 2. */
 #include <getopt.h>
 #include <jansson.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <uv.h>
+#include <unistd.h>
 
 #include "common/core/check.h"
 #include "common/host/log.h"

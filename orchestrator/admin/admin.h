@@ -29,6 +29,7 @@ struct admin_house {
     struct cert_store *certs;
     struct fleet *fleet;
     struct doctor_host host;
+    int64_t started_at; /* ms UTC */
 };
 
 RC_MUST_CHECK enum rc admin_open(const struct admin_house *house, struct admin **out,

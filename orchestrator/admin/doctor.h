@@ -6,7 +6,6 @@
 #define ORCHESTRATOR_ADMIN_DOCTOR_H
 
 #include <jansson.h>
-#include <stdint.h>
 
 #include "orchestrator/backend/backend.h"
 
@@ -17,7 +16,6 @@ struct doctor_host {
     const struct backend_ops *const *grounds; /* that are built in; ends with NULL */
     const char *ground;                       /* the chosen one; NULL: none yet */
     const char *ground_why;                   /* it was chosen; NULL: none was */
-    int64_t started_at;                       /* of the daemon, ms UTC */
     int workers; /* of the front, connected; DOCTOR_NO_DAEMON: nobody knows */
 };
 

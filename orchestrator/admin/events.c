@@ -2,7 +2,6 @@
  *
  * The stream holds no queue: it remembers the last id that it gave and reads on in the
  * registry, so that a client that does not read costs nothing. */
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -64,24 +63,13 @@ static void finish(void *state)
     free(s);
 }
 
-/* An unsigned number, all of it. */
-static bool number(const char *text, uint64_t *out)
-{
-    char *end;
-
-    errno = 0;
-    *out = strtoull(text, &end, 10);
-    return *text >= '0' && *text <= '9' && !*end && !errno;
-}
-
 static bool read_arguments(struct admin_request *q, struct events *s)
 {
-    const char *follow = admin_argument(q, "follow"), *after = admin_argument(q, "after");
-    const char *tenant = admin_argument(q, "tenant");
+    const char *after = admin_argument(q, "after"), *tenant = admin_argument(q, "tenant");
     struct refusal no;
 
-    s->follow = follow && strcmp(follow, "1") == 0;
-    if (after ? !number(after, &s->after)
+    s->follow = admin_follows(q);
+    if (after ? !admin_number(after, &s->after)
               : s->follow && registry_events_last(s->house->registry, &s->after)) {
         refusal_what(&no, RC_INVAL, "after=%s is refused", after ? after : "");
         refusal_why(&no, "it is not the id of an event");

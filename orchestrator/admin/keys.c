@@ -1,7 +1,5 @@
 #include "orchestrator/admin/keys.h"
 
-#include "orchestrator/cert_store.h"
-
 /* What cannot be told is taken for used: a file too many is swept later, one too few is lost. */
 static bool chain_used(void *arg, const char *fingerprint)
 {
@@ -17,9 +15,14 @@ static bool key_used(void *arg, const char *key_id)
     return registry_key_used(arg, key_id, &used) != RC_OK || used;
 }
 
+struct cert_store_users keys_users(struct registry *r)
+{
+    return (struct cert_store_users){chain_used, key_used, r};
+}
+
 void keys_drop(struct admin_house *house, const char *fingerprint, const char *key_id)
 {
-    const struct cert_store_users users = {chain_used, key_used, house->registry};
+    const struct cert_store_users users = keys_users(house->registry);
 
     cert_store_drop(house->certs, fingerprint, key_id, &users);
 }

@@ -1,6 +1,5 @@
 /* /v1/tenants/NAME/logs: the end of a tenant's log as it is in the file, then, with
  * follow=1, each new line.  A client that does not read loses lines, and is told how many. */
-#include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
@@ -105,14 +104,9 @@ static bool read_lines(struct admin_request *q, uint64_t *lines)
 {
     const char *text = admin_argument(q, "lines");
     struct refusal no;
-    char *end;
 
     *lines = LINES_STANDARD;
-    if (!text)
-        return true;
-    errno = 0;
-    *lines = strtoull(text, &end, 10);
-    if (*text >= '1' && *text <= '9' && !*end && !errno)
+    if (!text || (admin_number(text, lines) && *lines > 0))
         return true;
     refusal_what(&no, RC_INVAL, "lines=%s is refused", text);
     refusal_why(&no, "it is not a number of lines");
@@ -123,7 +117,6 @@ static bool read_lines(struct admin_request *q, uint64_t *lines)
 void logs_get(struct admin_request *q)
 {
     static const struct admin_stream stream = {"text/plain; charset=utf-8", next, finish};
-    const char *follow = admin_argument(q, "follow");
     struct admin_house *house = admin_of(q);
     struct registry_tenant tenant;
     struct refusal no;
@@ -144,7 +137,7 @@ void logs_get(struct admin_request *q)
         if (fleet_log_path(house->fleet, tenant.name, old, path, sizeof path) == RC_OK)
             read_tail(path, &s->text);
     keep_last(&s->text, lines);
-    s->follow = follow && strcmp(follow, "1") == 0;
+    s->follow = admin_follows(q);
     if (s->follow) {
         s->watch.on_log = on_log;
         s->watch.data = s;

@@ -87,7 +87,7 @@ void metrics_get(struct admin_request *q)
                    fleet_ground(house->fleet));
     admin_text_add(&text,
                    "# TYPE roomkey_start_time_seconds gauge\nroomkey_start_time_seconds %.3f\n",
-                   (double)house->host.started_at / 1000);
+                   (double)house->started_at / 1000);
     one(&text, "roomkey_", "tenants", rows.tenants);
     one(&text, "roomkey_", "tenants_suspended", rows.suspended);
     one(&text, "roomkey_", "hosts", rows.hosts);

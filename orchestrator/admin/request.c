@@ -41,6 +41,22 @@ const char *admin_argument(struct admin_request *q, const char *argument)
     return MHD_lookup_connection_value(q->connection, MHD_GET_ARGUMENT_KIND, argument);
 }
 
+bool admin_follows(struct admin_request *q)
+{
+    const char *follow = admin_argument(q, "follow");
+
+    return follow && strcmp(follow, "1") == 0;
+}
+
+bool admin_number(const char *text, uint64_t *out)
+{
+    char *end;
+
+    errno = 0;
+    *out = strtoull(text, &end, 10);
+    return *text >= '0' && *text <= '9' && !*end && !errno;
+}
+
 void **admin_slot(struct admin_request *q)
 {
     return &q->slot;

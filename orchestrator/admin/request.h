@@ -66,6 +66,9 @@ const struct admin_peer *admin_peer(const struct admin_request *q);
 const struct admin_body *admin_body(const struct admin_request *q);
 const char *admin_name(const struct admin_request *q);                     /* of the path */
 const char *admin_argument(struct admin_request *q, const char *argument); /* ?x=; may be NULL */
+bool admin_follows(struct admin_request *q);                               /* ?follow=1 */
+/* All of the text is an unsigned number. */
+bool admin_number(const char *text, uint64_t *out);
 
 /* A place for the handler's own state between its calls; freed by nobody. */
 void **admin_slot(struct admin_request *q);
