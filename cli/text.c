@@ -1,85 +1,34 @@
 #include "cli/text.h"
 
-#include <ctype.h>
-#include <string.h>
 #include <time.h>
 
+#include "common/host/units.h"
+
 #define SECOND    INT64_C(1000)
-#define MINUTE    (60 * SECOND)
-#define HOUR      (60 * MINUTE)
-#define DAY       (24 * HOUR)
 #define COUNT_MAX INT64_C(0x7fffffff)
-#define AGES      (3653 * DAY)
+#define AGES      (3653 * 24 * 3600 * SECOND)
 #define BYTES_MAX (INT64_C(1) << 50)
 
-struct unit {
-    const char *name;
-    int64_t factor;
-};
-
-static const struct unit durations[] = {{"ms", 1},   {"s", SECOND}, {"m", MINUTE},
-                                        {"h", HOUR}, {"d", DAY},    {NULL, 0}};
-static const struct unit sizes[] = {{"K", 1 << 10}, {"M", 1 << 20}, {"G", 1 << 30}, {NULL, 0}};
-
-/* Digits only, at most `max`; *end is what follows them. */
-static bool digits(const char *s, int64_t max, int64_t *n, const char **end)
-{
-    int64_t sum = 0;
-
-    if (!isdigit((unsigned char)*s))
-        return false;
-    for (; isdigit((unsigned char)*s); s++) {
-        sum = sum * 10 + (*s - '0');
-        if (sum > max)
-            return false;
-    }
-    *n = sum;
-    *end = s;
-    return true;
-}
-
-static bool with_unit(const char *s, const struct unit *units, int64_t max, int64_t *out)
-{
-    const char *end;
-    int64_t n;
-
-    if (!digits(s, max, &n, &end))
-        return false;
-    for (; units->name; units++) {
-        if (strcmp(end, units->name) == 0) {
-            if (n > max / units->factor)
-                return false;
-            *out = n * units->factor;
-            return true;
-        }
-    }
-    return false;
-}
+static const struct unit *const seconds = &units_duration[1], *const days = &units_duration[4];
 
 bool text_parse_duration(const char *s, int64_t *ms)
 {
-    return with_unit(s, durations, AGES, ms);
+    return units_parse(s, units_duration, AGES, ms);
 }
 
 bool text_parse_size(const char *s, int64_t *bytes)
 {
-    return with_unit(s, sizes, BYTES_MAX, bytes);
+    return units_parse(s, units_size, BYTES_MAX, bytes);
 }
 
 bool text_parse_count(const char *s, int64_t *n)
 {
-    const char *end;
-    int64_t sum;
-
-    if (!digits(s, COUNT_MAX, &sum, &end) || *end)
-        return false;
-    *n = sum;
-    return true;
+    return units_parse(s, units_count, COUNT_MAX, n);
 }
 
 char *text_duration(int64_t ms, char out[TEXT_SIZE])
 {
-    const struct unit *u = &durations[4];
+    const struct unit *u = days;
 
     if (ms < SECOND) {
         snprintf(out, TEXT_SIZE, "%lldms", (long long)ms);
@@ -89,7 +38,7 @@ char *text_duration(int64_t ms, char out[TEXT_SIZE])
         u--;
     int n = snprintf(out, TEXT_SIZE, "%lld%s", (long long)(ms / u->factor), u->name);
     /* A second unit where there is a rest of it: 1m30s, but never 1s200ms. */
-    if (u > &durations[1] && ms % u->factor / u[-1].factor)
+    if (u > seconds && ms % u->factor / u[-1].factor)
         snprintf(out + n, (size_t)(TEXT_SIZE - n), "%lld%s",
                  (long long)(ms % u->factor / u[-1].factor), u[-1].name);
     return out;
@@ -97,7 +46,7 @@ char *text_duration(int64_t ms, char out[TEXT_SIZE])
 
 char *text_size(int64_t bytes, char out[TEXT_SIZE])
 {
-    const struct unit *u = &sizes[2];
+    const struct unit *u = &units_size[2];
 
     if (bytes < 1024) {
         snprintf(out, TEXT_SIZE, "%lldB", (long long)bytes);
@@ -116,7 +65,7 @@ char *text_size(int64_t bytes, char out[TEXT_SIZE])
 
 char *text_relative(int64_t at_ms, int64_t now_ms, char out[TEXT_SIZE])
 {
-    const struct unit *u = &durations[4];
+    const struct unit *u = days;
     int64_t ms = at_ms < now_ms ? now_ms - at_ms : at_ms - now_ms;
 
     if (ms < SECOND) {
@@ -124,7 +73,7 @@ char *text_relative(int64_t at_ms, int64_t now_ms, char out[TEXT_SIZE])
         return out;
     }
     /* 100 s says more than 1 min: change the unit at two of it. */
-    while (u > &durations[1] && ms < 2 * u->factor)
+    while (u > seconds && ms < 2 * u->factor)
         u--;
     snprintf(out, TEXT_SIZE, at_ms < now_ms ? "%lld%s ago" : "in %lld%s",
              (long long)(ms / u->factor), u->name);

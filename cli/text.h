@@ -1,7 +1,6 @@
 /* Values as people write and read them.
  *
- * Parsers are strict: digits and one known unit, nothing before, between or
- * after; a number that does not fit is refused. */
+ * Parsers are strict: see common/host/units.h. */
 #ifndef CLI_TEXT_H
 #define CLI_TEXT_H
 

@@ -1,12 +1,13 @@
 #include "orchestrator/config.h"
 
-#include <ctype.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <toml.h>
+
+#include "common/host/units.h"
 
 #define MANUAL "see docs/CONFIG.md"
 
@@ -17,27 +18,6 @@ void config_init(struct config *c)
     strcpy(c->run, "/run/roomkey");
     strcpy(c->ground, "auto");
     fleet_limits_init(&c->limits);
-}
-
-enum rc config_duration(const char *text, uint64_t *ms)
-{
-    static const struct {
-        const char *unit;
-        uint64_t ms;
-    } units[] = {{"ms", 1}, {"s", 1000}, {"m", 60000}, {"h", 3600000}, {"d", 86400000}};
-    uint64_t n = 0;
-    const char *p = text;
-
-    while (isdigit((unsigned char)*p) && n < 1000000000000u)
-        n = n * 10 + (uint64_t)(*p++ - '0');
-    if (p == text)
-        return RC_INVAL;
-    for (size_t u = 0; u < sizeof units / sizeof *units; u++)
-        if (strcmp(p, units[u].unit) == 0) {
-            *ms = n * units[u].ms;
-            return RC_OK;
-        }
-    return RC_INVAL;
 }
 
 static enum rc wrong(struct refusal *no, const char *table, const char *key, const char *want)
@@ -72,15 +52,15 @@ static enum rc set_deadline(const toml_table_t *t, const char *key, struct confi
                             struct refusal *no)
 {
     toml_datum_t v = toml_string_in(t, key);
-    uint64_t ms = 0;
-    bool ok = v.ok && config_duration(v.u.s, &ms) == RC_OK;
+    int64_t ms = 0;
+    bool ok = v.ok && units_parse(v.u.s, units_duration, UINT32_MAX, &ms);
     char want[96];
 
     if (v.ok)
         free(v.u.s);
 #define X(name, standard, least, most)                                                      \
     if (strcmp(key, #name) == 0) {                                                          \
-        if (ok && (int64_t)ms >= (int64_t)(least) && (int64_t)ms <= (int64_t)(most)) {      \
+        if (ok && ms >= (int64_t)(least) && ms <= (int64_t)(most)) {                        \
             c->limits.name##_ms = (uint32_t)ms;                                             \
             return RC_OK;                                                                   \
         }                                                                                   \

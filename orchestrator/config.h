@@ -29,7 +29,4 @@ void config_init(struct config *c);
 RC_MUST_CHECK enum rc config_parse(struct config *c, char *text, struct refusal *no);
 RC_MUST_CHECK enum rc config_load(struct config *c, const char *path, struct refusal *no);
 
-/* "250ms", "10s", "5m", "1h", "7d". */
-RC_MUST_CHECK enum rc config_duration(const char *text, uint64_t *ms);
-
 #endif
