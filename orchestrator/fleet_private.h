@@ -3,15 +3,12 @@
 #ifndef ORCHESTRATOR_FLEET_PRIVATE_H
 #define ORCHESTRATOR_FLEET_PRIVATE_H
 
-#include <stddef.h>
-
+#include "common/core/container_of.h"
 #include "common/core/control.h"
 #include "orchestrator/alarm.h"
 #include "orchestrator/fleet.h"
 #include "orchestrator/instance.h"
 #include "orchestrator/tenant.h"
-
-#define CONTAINER_OF(p, type, field) ((type *)(void *)((char *)(p)-offsetof(type, field)))
 
 RB_HEAD(tenant_tree, tenant);
 RB_HEAD(instance_tree, instance);

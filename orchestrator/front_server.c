@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "common/core/check.h"
+#include "common/core/container_of.h"
 #include "common/core/handover.h"
 #include "common/core/launch.h"
 #include "common/core/mux.h"
@@ -20,8 +21,6 @@
 #define HELLO_MS  5000u
 #define PEERS_MAX 256u /* the front has at most LAUNCH_CHANNELS_MAX workers */
 #define NOBODY    UINT32_MAX
-
-#define CONTAINER_OF(p, type, field) ((type *)(void *)((char *)(p)-offsetof(type, field)))
 
 struct peer {
     struct packet packet;

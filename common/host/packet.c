@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "common/core/check.h"
+#include "common/core/container_of.h"
 
 /* A peer that floods us must not keep the loop from everyone else. */
 #define MESSAGES_PER_WAKE 32
@@ -202,7 +203,7 @@ static bool flush(struct packet *p)
 
 static void on_poll(uv_poll_t *poll, int status, int events)
 {
-    struct packet *p = (struct packet *)((char *)poll - offsetof(struct packet, poll));
+    struct packet *p = CONTAINER_OF(poll, struct packet, poll);
     uint8_t buf[PACKET_SIZE_MAX];
     int fds[PACKET_FDS_MAX];
     size_t len, nfds;
@@ -231,7 +232,7 @@ static void on_poll(uv_poll_t *poll, int status, int events)
 
 static void on_close(uv_handle_t *handle)
 {
-    struct packet *p = (struct packet *)((char *)handle - offsetof(struct packet, poll));
+    struct packet *p = CONTAINER_OF(handle, struct packet, poll);
 
     p->ops->on_closed(p); /* p may be freed: last */
 }

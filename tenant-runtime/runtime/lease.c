@@ -1,5 +1,6 @@
 #include "tenant-runtime/runtime/lease.h"
 
+#include "common/core/container_of.h"
 #include "tenant-runtime/include/roomkey/app.h"
 #include "tenant-runtime/runtime/control.h"
 #include "tenant-runtime/runtime/limits.h"
@@ -22,7 +23,7 @@ static void end(struct lease *l)
 
 static void on_deadline(struct timer *t)
 {
-    end((struct lease *)(void *)((char *)t - offsetof(struct lease, timer)));
+    end(CONTAINER_OF(t, struct lease, timer));
 }
 
 uint32_t lease_take(uint64_t ms)

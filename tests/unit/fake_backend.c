@@ -8,11 +8,10 @@
 #include <unistd.h>
 
 #include "common/core/check.h"
+#include "common/core/container_of.h"
 #include "common/core/launch.h"
 #include "common/core/ring.h"
 #include "common/core/wire.h"
-
-#define CONTAINER_OF(p, type, field) ((type *)(void *)((char *)(p)-offsetof(type, field)))
 
 struct fake_channel {
     int memory_fd, client_fd;
