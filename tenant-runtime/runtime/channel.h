@@ -1,7 +1,7 @@
 /* The channels of the front's workers: frames in and out, and the connections on
  * them.  See schema/wire/mux.md.
  *
- * The happy path is: channel_open; HELLO goes out at once; the worker attaches and
+ * The happy path is: channels_open; HELLO goes out at once; the worker attaches and
  * says HELLO; OPEN makes a connection, which DATA, CREDIT and CLOSE go to until it
  * is over; the worker's death drops its connections and opens the channel anew.
  *

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "common/core/check.h"
+#include "common/core/container_of.h"
 #include "common/core/secret.h"
 #include "tenant-runtime/include/roomkey/app.h"
 #include "tenant-runtime/runtime/channel.h"
@@ -22,18 +23,17 @@ static void on_timer(struct timer *t);
 
 /*----- the beginning -----*/
 
-struct conn *conn_open(struct channel *ch, uint64_t id, struct handover *h)
+struct conn *conn_open(struct channel *ch, uint64_t id, const struct handover *h)
 {
     struct conn *c = rt.connections < rt.connections_max ? calloc(1, sizeof *c) : NULL;
 
     if (!c || record_init(&c->record, h)) {
         free(c);
-        handover_wipe(h);
         return NULL;
     }
-    secret_wipe(&h->in, sizeof h->in);
-    secret_wipe(&h->out, sizeof h->out);
     c->info = *h;
+    secret_wipe(&c->info.in, sizeof c->info.in);
+    secret_wipe(&c->info.out, sizeof c->info.out);
     for (char *p = c->info.sni; *p; p++)
         *p = (char)tolower((unsigned char)*p);
     c->ch = ch;
@@ -349,7 +349,7 @@ enum rc conn_wait(struct conn *c, enum conn_wait what, uint64_t ms)
 
 static void on_timer(struct timer *t)
 {
-    struct conn *c = (struct conn *)(void *)((char *)t - offsetof(struct conn, timer));
+    struct conn *c = CONTAINER_OF(t, struct conn, timer);
 
     if (c->fiber) {
         c->timed_out = true;

@@ -71,9 +71,9 @@ struct conn {
 
 /*----- for channel.c -----*/
 
-/* A new connection; consumes and wipes the handover.  NULL: no memory,
- * or as many as there may be. */
-struct conn *conn_open(struct channel *ch, uint64_t id, struct handover *h);
+/* A new connection.  Copies what it needs: wipe the handover afterwards.  NULL: no
+ * memory, or as many as there may be. */
+struct conn *conn_open(struct channel *ch, uint64_t id, const struct handover *h);
 /* RC_MALFORMED where only a liar sends this: the caller leaves the channel. */
 RC_MUST_CHECK enum rc conn_data(struct conn *c, const struct ring_span *payload, uint32_t len);
 RC_MUST_CHECK enum rc conn_credit(struct conn *c, uint32_t more);

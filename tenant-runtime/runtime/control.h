@@ -4,8 +4,8 @@
  * The happy path is: control_open, control_ready once on_start has returned, then
  * HEALTH is answered as it comes, SLOT, LOG and BUSY go out as they happen, and
  * STOP begins the end.  Possible failure modes are a full ring (what is owed waits;
- * log lines past that are dropped and counted), and a channel that makes no sense
- * or whose orchestrator has left it. */
+ * log lines past that are dropped and counted), an orchestrator that goes away (the
+ * channel is opened anew for the next one), and a channel that makes no sense. */
 #ifndef RUNTIME_CONTROL_H
 #define RUNTIME_CONTROL_H
 
@@ -33,7 +33,7 @@ void control_notify(void);
 bool control_want(void);
 void control_close(void);
 
-/* RC_AGAIN while all is well; RC_MALFORMED, RC_CLOSED: it is of no use any more. */
+/* RC_AGAIN while all is well; RC_MALFORMED: it is of no use any more. */
 enum rc control_verdict(void);
 /* STOP came: when all must be over, in rk_now_ns' time; TIMER_NEVER: it did not. */
 uint64_t control_stop_ns(void);

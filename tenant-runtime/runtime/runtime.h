@@ -1,7 +1,8 @@
 /* One instance: what it was launched as, and the loop that runs it.
  *
- * The happy path is: runtime_open() with what the launch said, runtime_start()
- * (on_start, READY), runtime_step() until it says that all is over, runtime_stop()
+ * The happy path is: runtime_launch() reads the launch arguments, runtime_open()
+ * the channels, runtime_start() (on_start, READY), runtime_step() and
+ * runtime_wait() until runtime_verdict() says that all is over, runtime_stop()
  * (on_stop).  Possible failure modes are a bad launch, an on_start that fails
  * (FAILED is sent), and a control channel that makes no sense. */
 #ifndef RUNTIME_RUNTIME_H
@@ -12,7 +13,7 @@
 
 #include "common/core/rc.h"
 
-/* Set by runtime_open(), read by all. */
+/* Set by runtime_launch(), read by all. */
 struct runtime {
     char tenant[64];
     uint64_t generation;
