@@ -11,6 +11,7 @@
 
 #include "common/core/check.h"
 #include "common/core/sm.h"
+#include "common/host/fd.h"
 #include "orchestrator/files.h"
 
 #define TEMP_PREFIX  ".import-"
@@ -105,10 +106,8 @@ void cert_store_close(struct cert_store *s)
     if (!s)
         return;
     CHECK(!s->imports);
-    if (s->certs >= 0)
-        close(s->certs);
-    if (s->keys >= 0)
-        close(s->keys);
+    fd_close(&s->certs);
+    fd_close(&s->keys);
     free(s->helper);
     free(s);
 }
@@ -136,11 +135,8 @@ static void fail_files(struct cert_import *i, enum rc rc)
 
 static void close_files(struct cert_import *i)
 {
-    if (i->key_fd >= 0)
-        close(i->key_fd);
-    if (i->chain_fd >= 0)
-        close(i->chain_fd);
-    i->key_fd = i->chain_fd = -1;
+    fd_close(&i->key_fd);
+    fd_close(&i->chain_fd);
 }
 
 static void remove_files(struct cert_import *i)

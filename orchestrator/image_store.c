@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "common/core/check.h"
+#include "common/host/fd.h"
 #include "orchestrator/files.h"
 #include "orchestrator/image_check.h"
 
@@ -84,8 +85,7 @@ void image_store_close(struct image_store *s)
     if (!s)
         return;
     CHECK(s->adds == 0);
-    if (s->dir >= 0)
-        close(s->dir);
+    fd_close(&s->dir);
     free(s);
 }
 
@@ -112,8 +112,7 @@ static enum rc refuse_image(struct refusal *no, const struct image_add *add, con
 
 static void dispose(struct image_add *add)
 {
-    if (add->fd >= 0)
-        close(add->fd);
+    fd_close(&add->fd);
     if (add->temp[0])
         (void)unlinkat(add->store->dir, add->temp, 0);
     mbedtls_sha256_free(&add->sha);
@@ -217,8 +216,7 @@ static enum rc keep(struct image_add *add)
     if (fchmod(add->fd, 0555) != 0 || fsync(add->fd) != 0)
         return files_rc(errno);
     /* Nobody may hold it for writing when it is executed. */
-    close(add->fd);
-    add->fd = -1;
+    fd_close(&add->fd);
     if (renameat(add->store->dir, add->temp, add->store->dir, add->facts.sha256) != 0)
         return files_rc(errno);
     add->temp[0] = '\0';

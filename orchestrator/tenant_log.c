@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "common/core/mux.h"
+#include "common/host/fd.h"
 
 #define PATH_SIZE 640
 
@@ -84,9 +85,7 @@ enum rc tenant_log_write(struct tenant_log *l, const char *line)
     struct iovec parts[2] = {{(void *)(uintptr_t)line, len}, {(void *)(uintptr_t) "\n", 1}};
 
     if (l->size + len + 1 > l->size_max && l->size > 0) {
-        if (l->fd >= 0)
-            close(l->fd);
-        l->fd = -1;
+        fd_close(&l->fd);
         if (rename(l->path, l->old) != 0 && errno != ENOENT)
             return RC_IO;
     }
@@ -102,7 +101,6 @@ void tenant_log_close(struct tenant_log *l)
 {
     if (!l)
         return;
-    if (l->fd >= 0)
-        close(l->fd);
+    fd_close(&l->fd);
     free(l);
 }

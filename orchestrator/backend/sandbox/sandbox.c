@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "common/core/check.h"
+#include "common/host/fd.h"
 #include "orchestrator/backend/sandbox/sandbox_instance.h"
 #include "orchestrator/backend/sandbox/sandbox_probe.h"
 #include "orchestrator/backend/sandbox/sandbox_sweep.h"
@@ -30,12 +31,6 @@ static void sweep_all(struct backend *b)
                   is_ours, b);
 }
 
-static void close_fd(int fd)
-{
-    if (fd >= 0)
-        close(fd);
-}
-
 static void sandbox_close(struct backend *b)
 {
     if (b->launcher)
@@ -44,8 +39,8 @@ static void sandbox_close(struct backend *b)
     sandbox_filter_dispose(&b->filter);
     sandbox_cgroup_dispose(&b->cgroup);
     free(b->state);
-    close_fd(b->null_fd);
-    close_fd(b->proc_fd);
+    fd_close(&b->null_fd);
+    fd_close(&b->proc_fd);
     free(b);
 }
 

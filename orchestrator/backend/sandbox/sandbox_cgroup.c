@@ -8,6 +8,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "common/host/fd.h"
+
 #define FOLDER "roomkey"
 /* What the kernel holds for an instance: page tables, its task, descriptors. */
 #define KERNEL_EXTRA (4u << 20)
@@ -126,9 +128,7 @@ void sandbox_cgroup_init(struct sandbox_cgroup *c, char *why, size_t size)
 
 void sandbox_cgroup_dispose(struct sandbox_cgroup *c)
 {
-    if (c->parent_fd >= 0)
-        close(c->parent_fd);
-    c->parent_fd = -1;
+    fd_close(&c->parent_fd);
 }
 
 enum rc sandbox_cgroup_make_at(int parent, const char *name, int *fd)
@@ -174,8 +174,7 @@ enum rc sandbox_cgroup_make(struct sandbox_cgroup *c, uid_t uid, uint64_t memory
         return rc;
     rc = sandbox_cgroup_limit(*fd, memory);
     if (rc) {
-        close(*fd);
-        *fd = -1;
+        fd_close(fd);
         unlinkat(c->parent_fd, name, AT_REMOVEDIR);
     }
     return rc;

@@ -10,6 +10,7 @@
 
 #include "common/core/check.h"
 #include "common/core/ring.h"
+#include "common/host/fd.h"
 
 #define SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)
 
@@ -124,18 +125,11 @@ uint64_t sandbox_channels_bytes(const struct sandbox_channels *c)
     return n;
 }
 
-static void close_fd(int *fd)
-{
-    if (*fd >= 0)
-        close(*fd);
-    *fd = -1;
-}
-
 void sandbox_channels_dispose(struct sandbox_channels *c)
 {
-    close_fd(&c->doorbell_fd);
+    fd_close(&c->doorbell_fd);
     for (unsigned i = 0; i <= c->n; i++) {
-        close_fd(&c->at[i].memory_fd);
-        close_fd(&c->at[i].client_fd);
+        fd_close(&c->at[i].memory_fd);
+        fd_close(&c->at[i].client_fd);
     }
 }

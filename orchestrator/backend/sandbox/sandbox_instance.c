@@ -17,6 +17,7 @@
 
 #include "common/core/check.h"
 #include "common/core/launch.h"
+#include "common/host/fd.h"
 #include "orchestrator/backend/sandbox/sandbox.h"
 #include "orchestrator/backend/sandbox/sandbox_exit.h"
 #include "orchestrator/backend/sandbox/sandbox_limits.h"
@@ -54,28 +55,21 @@ static void on_console_closed(uv_handle_t *h)
     on_handle_closed(c->arg);
 }
 
-static void close_fd(int *fd)
-{
-    if (*fd >= 0)
-        close(*fd);
-    *fd = -1;
-}
-
 /* The last thing done with `i`, apart from the handles' callbacks. */
 static void release(struct backend_instance *i)
 {
     LIST_REMOVE(i, others);
     sandbox_channels_dispose(&i->channels);
-    close_fd(&i->console_fd);
-    close_fd(&i->image_fd);
-    close_fd(&i->cgroup_fd);
+    fd_close(&i->console_fd);
+    fd_close(&i->image_fd);
+    fd_close(&i->cgroup_fd);
     i->open_handles = 2;
     sandbox_console_close(&i->console, on_console_closed);
     if (i->polling) {
         i->open_handles++;
         uv_close((uv_handle_t *)&i->exited, on_poll_closed);
     }
-    close_fd(&i->pidfd);
+    fd_close(&i->pidfd);
 }
 
 void sandbox_instance_dispose(struct backend_instance *i)
@@ -210,11 +204,11 @@ enum rc sandbox_instance_start(struct backend *b, const struct backend_spec *spe
     return RC_OK;
 
 remove_cgroup:
-    close_fd(&i->cgroup_fd);
-    close_fd(&i->console_fd);
+    fd_close(&i->cgroup_fd);
+    fd_close(&i->console_fd);
     sandbox_cgroup_remove(&b->cgroup, i->uid);
 close_channels:
-    close_fd(&i->image_fd);
+    fd_close(&i->image_fd);
     sandbox_channels_dispose(&i->channels);
 free_instance:
     free(i);
@@ -257,9 +251,9 @@ static void launched(struct sandbox_launch *l)
     i->pid = l->pid;
     i->pidfd = l->pidfd;
     i->start = l->start;
-    close_fd(&i->console_fd);
-    close_fd(&i->image_fd);
-    close_fd(&i->cgroup_fd);
+    fd_close(&i->console_fd);
+    fd_close(&i->image_fd);
+    fd_close(&i->cgroup_fd);
     if (i->disposed) {
         release(i);
         return;

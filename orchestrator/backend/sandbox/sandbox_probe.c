@@ -11,11 +11,13 @@
 #include <uv.h>
 
 #include "common/core/check.h"
+#include "common/host/fd.h"
 #include "orchestrator/backend/backend.h"
 #include "orchestrator/backend/sandbox/sandbox_cgroup.h"
 #include "orchestrator/backend/sandbox/sandbox_channels.h"
 #include "orchestrator/backend/sandbox/sandbox_exit.h"
 #include "orchestrator/backend/sandbox/sandbox_filter.h"
+#include "orchestrator/backend/sandbox/sandbox_instance.h"
 #include "orchestrator/backend/sandbox/sandbox_launcher.h"
 #include "orchestrator/backend/sandbox/sandbox_limits.h"
 
@@ -31,7 +33,7 @@ static enum rc try_launch(uv_loop_t *loop, int proc, int null, char *why, size_t
     struct sandbox_channels channels;
     struct sandbox_launcher *launcher;
     struct sandbox_filter filter;
-    struct sandbox_launch l = {.uid = 0x40000000u, .cgroup_fd = -1, .done = on_done};
+    struct sandbox_launch l = {.uid = SANDBOX_UID_BASE, .cgroup_fd = -1, .done = on_done};
     struct backend_exit text;
     bool done = false;
     enum rc rc;
@@ -54,9 +56,9 @@ static enum rc try_launch(uv_loop_t *loop, int proc, int null, char *why, size_t
         goto out_filter;
 
     l.data = &done;
-    for (int i = 0; i < 6; i++)
+    l.child.nfds = SANDBOX_FDS(0);
+    for (unsigned i = 0; i < l.child.nfds; i++)
         l.child.fds[i] = null;
-    l.child.nfds = 6;
     l.child.image_fd = null;
     l.child.argv = argv;
     l.child.filter = &filter.program;
@@ -74,7 +76,7 @@ static enum rc try_launch(uv_loop_t *loop, int proc, int null, char *why, size_t
 
         (void)poll(&p, 1, 1000);
         sandbox_exit_collect(l.pidfd, &text);
-        close(l.pidfd);
+        fd_close(&l.pidfd);
     }
     sandbox_launcher_stop(launcher);
 out_filter:
@@ -89,14 +91,14 @@ static enum rc try_pidfd_getfd(int null, char *why, size_t size)
 {
     int self = (int)syscall(SYS_pidfd_open, getpid(), 0);
     int copy = self < 0 ? -1 : (int)syscall(SYS_pidfd_getfd, self, null, 0);
+    enum rc rc;
 
     if (copy < 0)
         snprintf(why, size, "sandbox: pidfd_getfd: %s; needs Linux 5.6 or later", strerror(errno));
-    if (self >= 0)
-        close(self);
-    if (copy >= 0)
-        close(copy);
-    return copy < 0 ? RC_UNSUPPORTED : RC_OK;
+    fd_close(&self);
+    rc = copy < 0 ? RC_UNSUPPORTED : RC_OK;
+    fd_close(&copy);
+    return rc;
 }
 
 enum rc sandbox_probe(char *why, size_t size)
@@ -129,9 +131,7 @@ enum rc sandbox_probe(char *why, size_t size)
         uv_run(&loop, UV_RUN_DEFAULT);
         CHECK(uv_loop_close(&loop) == 0);
     }
-    if (proc >= 0)
-        close(proc);
-    if (null >= 0)
-        close(null);
+    fd_close(&proc);
+    fd_close(&null);
     return rc;
 }
