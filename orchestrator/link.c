@@ -9,6 +9,7 @@
 
 #include "common/core/check.h"
 #include "common/core/wire.h"
+#include "common/host/fd.h"
 #include "orchestrator/text.h"
 
 #define FRAMES_A_TURN 32   /* then others have their turn */
@@ -52,10 +53,8 @@ static void release(struct link *l)
 {
     if (l->memory)
         munmap(l->memory, l->len);
-    if (l->client_fd >= 0)
-        close(l->client_fd);
-    if (l->instance_fd >= 0)
-        close(l->instance_fd);
+    fd_close(&l->client_fd);
+    fd_close(&l->instance_fd);
     free(l);
 }
 
@@ -150,23 +149,19 @@ static enum rc put(struct link *l, uint8_t type, const void *payload, uint32_t l
 static void flush(struct link *l)
 {
     uint8_t buf[8];
-    size_t len;
 
     if (l->health) {
         struct wire_out out = wire_out(buf, sizeof buf);
 
         wire_put_u64(&out, l->token);
-        CHECK(wire_done(&out, &len) == RC_OK);
-        if (put(l, MUX_HEALTH, buf, (uint32_t)len))
+        CHECK(!out.bad);
+        if (put(l, MUX_HEALTH, buf, sizeof buf))
             return;
         l->health = false;
     }
     if (l->stop) {
-        struct wire_out out = wire_out(buf, sizeof buf);
-
-        wire_put_u32(&out, l->deadline_ms);
-        CHECK(wire_done(&out, &len) == RC_OK);
-        if (put(l, MUX_STOP, buf, (uint32_t)len))
+        mux_u32_encode(l->deadline_ms, buf);
+        if (put(l, MUX_STOP, buf, MUX_U32_SIZE))
             return;
         l->stop = false;
     }

@@ -4,7 +4,6 @@
 
 #include "common/core/check.h"
 #include "common/core/secret.h"
-#include "common/core/wire.h"
 #include "common/host/clock.h"
 #include "tls-front/handshake.h"
 #include "tls-front/opening.h"
@@ -151,11 +150,10 @@ static void on_bytes(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
 
 static enum rc put_credit(struct conn *c)
 {
-    uint8_t buf[4];
-    struct wire_out out = wire_out(buf, sizeof buf);
+    uint8_t buf[MUX_U32_SIZE];
     enum rc rc;
 
-    wire_put_u32(&out, c->owed);
+    mux_u32_encode(c->owed, buf);
     rc = channel_put(c->channel, MUX_CREDIT, c->id, buf, sizeof buf);
     if (!rc) {
         c->window += c->owed;
@@ -288,13 +286,10 @@ static const char *take_data(struct conn *c, const struct mux_head *head,
 static const char *take_credit(struct conn *c, const struct mux_head *head,
                                const struct ring_span *payload)
 {
-    uint8_t buf[4];
-    struct wire_in in = wire_in(buf, sizeof buf);
     uint32_t n;
 
-    if (head->len != sizeof buf || !ring_span_copy(payload, 0, buf, sizeof buf))
+    if (mux_u32_decode(payload, head->len, &n))
         return "its CREDIT is malformed";
-    n = wire_u32(&in);
     if (n > MUX_CREDIT_INITIAL - c->credit)
         return "it gives back more credit than was used";
     c->credit += n;

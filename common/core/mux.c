@@ -107,6 +107,26 @@ void mux_commit(struct ring *r, uint8_t type, uint64_t conn, uint32_t len)
     ring_publish(r, MUX_HEAD_SIZE + len);
 }
 
+void mux_u32_encode(uint32_t v, uint8_t out[MUX_U32_SIZE])
+{
+    struct wire_out to = wire_out(out, MUX_U32_SIZE);
+
+    wire_put_u32(&to, v);
+    CHECK(!to.bad);
+}
+
+enum rc mux_u32_decode(const struct ring_span *payload, uint32_t len, uint32_t *v)
+{
+    uint8_t raw[MUX_U32_SIZE];
+
+    if (len != sizeof raw || !ring_span_copy(payload, 0, raw, sizeof raw))
+        return RC_MALFORMED;
+
+    struct wire_in in = wire_in(raw, sizeof raw);
+    *v = wire_u32(&in);
+    return wire_end(&in);
+}
+
 enum rc mux_hello_encode(const struct mux_hello *m, void *buf, size_t size, size_t *n)
 {
     struct wire_out out = wire_out(buf, size);

@@ -48,11 +48,9 @@ enum mux_log { MUX_LOG_ERROR = 3, MUX_LOG_WARNING = 4, MUX_LOG_INFO = 6, MUX_LOG
 struct mux_head {
     uint32_t len;  /* payload bytes */
     uint8_t type;  /* enum mux_type, or one that a newer peer knows */
-    uint64_t conn; /* chosen by the worker, never used twice on a channel; 0: none */
+    uint64_t conn; /* chosen by the worker, never used twice on a channel; 0: none.  Low half:
+                      any value (its table's index); high half: a serial that is never 0 */
 };
-
-/* Connection ids: the low 32 bits are the worker's table index (any value), the
- * high 32 bits a serial that is never 0. */
 
 /* The next whole frame of `r`, still in the ring: *payload spans shared memory,
  * so copy before deciding on it.  RC_AGAIN when there is none; RC_MALFORMED when
@@ -95,6 +93,12 @@ struct mux_health {
     uint32_t leases;      /* busy leases held */
     uint64_t busy_ms;     /* until the last lease's deadline; 0: none */
 };
+
+/* The payload of CREDIT, STOP and SLOT: one number. */
+#define MUX_U32_SIZE 4u
+void mux_u32_encode(uint32_t v, uint8_t out[MUX_U32_SIZE]);
+/* Copies it out of the ring.  RC_MALFORMED when it is of another length. */
+RC_MUST_CHECK enum rc mux_u32_decode(const struct ring_span *payload, uint32_t len, uint32_t *v);
 
 /* Payload codecs; decoding refuses trailing bytes and unterminated text. */
 RC_MUST_CHECK enum rc mux_hello_encode(const struct mux_hello *m, void *buf, size_t size,

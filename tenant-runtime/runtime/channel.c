@@ -6,7 +6,6 @@
 #include "common/core/handover.h"
 #include "common/core/launch.h"
 #include "common/core/secret.h"
-#include "common/core/wire.h"
 #include "tenant-runtime/ground/ground.h"
 #include "tenant-runtime/include/roomkey/app.h"
 #include "tenant-runtime/runtime/conn.h"
@@ -212,12 +211,11 @@ static const char *take_open(struct channel *ch, uint64_t id, const struct ring_
 
 static const char *take_credit(struct conn *c, const struct ring_span *payload, uint32_t len)
 {
-    uint8_t buf[4];
-    struct wire_in in = wire_in(buf, sizeof buf);
+    uint32_t more;
 
-    if (len != sizeof buf || !ring_span_copy(payload, 0, buf, len))
+    if (mux_u32_decode(payload, len, &more))
         return "its CREDIT is malformed";
-    return c && conn_credit(c, wire_u32(&in)) ? "it gives more credit than it was sent" : NULL;
+    return c && conn_credit(c, more) ? "it gives more credit than it was sent" : NULL;
 }
 
 static const char *take(struct channel *ch, const struct mux_head *head,

@@ -234,14 +234,13 @@ static enum rc put_records(struct conn *c, const uint8_t *data, size_t len, size
 /* What is owed and is not an app's data, as far as there is room. */
 static void flush(struct conn *c)
 {
-    uint8_t credit[4];
+    uint8_t credit[MUX_U32_SIZE];
     size_t used;
 
     if (c->gone)
         return;
     if (c->owed >= CREDIT_STEP && !c->fin_in) {
-        for (int i = 0; i < 4; i++)
-            credit[i] = (uint8_t)(c->owed >> 8 * i);
+        mux_u32_encode(c->owed, credit);
         if (channel_put(c->ch, c, MUX_CREDIT, credit, sizeof credit) != RC_OK)
             return;
         c->window += c->owed;

@@ -116,8 +116,9 @@ static bool flush(void)
     if (control.owes_busy && put_health(MUX_BUSY, 0))
         control.owes_busy = false;
     for (uint8_t i = 0; control.owes_slots >> i; i++) {
-        uint8_t slot[4] = {i, 0, 0, 0};
+        uint8_t slot[MUX_U32_SIZE];
 
+        mux_u32_encode(i, slot);
         if (control.owes_slots >> i & 1 && put(MUX_SLOT, slot, sizeof slot))
             control.owes_slots &= ~(UINT64_C(1) << i);
         if (i == 63)
@@ -175,22 +176,23 @@ void control_busy_changed(void)
 
 static bool take(const struct mux_head *head, const struct ring_span *payload)
 {
-    uint8_t buf[8];
-    struct wire_in in = wire_in(buf, head->len);
+    uint8_t token[8] = {0};
+    struct wire_in in = wire_in(token, sizeof token);
+    uint32_t ms;
 
     if (head->conn != 0)
         return false;
     switch (head->type) {
     case MUX_HEALTH:
-        if (head->len != 8 || !ring_span_copy(payload, 0, buf, 8))
+        if (head->len != sizeof token || !ring_span_copy(payload, 0, token, sizeof token))
             return false;
         control.health_token = wire_u64(&in);
         control.owes_health = true;
         return true;
     case MUX_STOP:
-        if (head->len != 4 || !ring_span_copy(payload, 0, buf, 4))
+        if (mux_u32_decode(payload, head->len, &ms))
             return false;
-        control.stop_ns = rk_now_ns() + wire_u32(&in) * TIMER_MS;
+        control.stop_ns = rk_now_ns() + ms * TIMER_MS;
         return true;
     default:
         /* What a newer version knows may be left out; all that we know is ours to
