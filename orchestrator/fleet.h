@@ -17,6 +17,7 @@
 #include <uv.h>
 
 #include "common/core/control.h"
+#include "common/core/launch.h"
 #include "common/core/rc.h"
 #include "orchestrator/backend/backend.h"
 #include "orchestrator/cert_store.h"
@@ -28,15 +29,15 @@ struct fleet;
 
 /* Every bound and every deadline (ms), by their names in roomkey.toml; each is
  * explained in docs/CONFIG.md.  X(name, default, least, most) */
-#define FLEET_BOUNDS(X)                \
-    X(channels, 8, 1, 64)              \
-    X(max_running, 2000, 1, 1000000)   \
-    X(max_memory_mib, 0, 0, 1u << 30)  \
-    X(max_starting, 32, 1, 10000)      \
-    X(max_waiting, 16384, 1, 1u << 24) \
-    X(crashes, 3, 1, 1000)             \
-    X(trial_crashes, 3, 1, 1000)       \
-    X(log_lines, 200, 1, 100000)       \
+#define FLEET_BOUNDS(X)                    \
+    X(channels, 8, 1, LAUNCH_CHANNELS_MAX) \
+    X(max_running, 2000, 1, 1000000)       \
+    X(max_memory_mib, 0, 0, 1u << 30)      \
+    X(max_starting, 32, 1, 10000)          \
+    X(max_waiting, 16384, 1, 1u << 24)     \
+    X(crashes, 3, 1, 1000)                 \
+    X(trial_crashes, 3, 1, 1000)           \
+    X(log_lines, 200, 1, 100000)           \
     X(log_size_kib, 1024, 4, 1u << 20)
 
 #define FLEET_DEADLINES(X)             \

@@ -138,7 +138,7 @@ void options_parse(struct options *o, int argc, char **argv)
             break;
         case OPT_HTTP:
             address("listen-http", optarg, &o->http);
-            o->has_http = 1;
+            o->has_http = true;
             break;
         case OPT_ACME:
             o->acme_dir = optarg;

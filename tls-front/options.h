@@ -2,19 +2,22 @@
 #ifndef TLS_FRONT_OPTIONS_H
 #define TLS_FRONT_OPTIONS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/socket.h>
 
+#include "common/core/launch.h"
+
 #define OPTIONS_LISTEN_MAX  8
-#define OPTIONS_WORKERS_MAX 64
+#define OPTIONS_WORKERS_MAX LAUNCH_CHANNELS_MAX /* each has a channel of its own */
 
 struct options_listen {
     struct sockaddr_storage addr;
     const char *text; /* borrowed from argv */
 };
 
-/* Each number is a limit with a flag; the defaults are in options.c. */
+/* Each limit: X(field, flag, default, help). */
 #define OPTIONS_LIMITS(X)                                                               \
     X(max_connections, "max-connections", 10000, "open connections a worker")           \
     X(max_handshakes, "max-handshakes", 1000, "handshakes in progress a worker")        \
@@ -31,7 +34,7 @@ struct options {
     struct options_listen listen[OPTIONS_LISTEN_MAX];
     size_t listens;
     struct options_listen http;
-    int has_http;
+    bool has_http;
     const char *acme_dir; /* or NULL */
     const char *user;     /* or NULL: the default */
     unsigned workers;
