@@ -135,13 +135,10 @@ void certs_set(struct admin_request *q)
     struct admin_house *house = admin_of(q);
     struct registry_tenant tenant;
     struct hosts hosts = {.nr = 0};
-    struct refusal no;
     enum rc rc;
 
-    if (registry_tenant_by_name(house->registry, admin_name(q), &tenant, &no)) {
-        admin_refuse(q, &no);
+    if (!tenants_find(q, &tenant))
         return;
-    }
     rc = registry_hosts(house->registry, tenant.id, add_host, &hosts);
     if (rc)
         admin_fail(q, rc, "cannot read the tenant's host names");

@@ -12,6 +12,8 @@ void images_upload(struct admin_request *q, const void *data, size_t len);
 void images_add(struct admin_request *q);
 void images_abort(struct admin_request *q);
 
+/* The tenant that the path names; false: refused. */
+bool tenants_find(struct admin_request *q, struct registry_tenant *out);
 void tenants_list(struct admin_request *q);
 void tenants_add(struct admin_request *q);
 void tenants_show(struct admin_request *q);

@@ -31,13 +31,10 @@ void instances_stop(struct admin_request *q)
 {
     struct admin_house *house = admin_of(q);
     struct registry_tenant tenant;
-    struct refusal no;
     enum rc rc;
 
-    if (registry_tenant_by_name(house->registry, admin_name(q), &tenant, &no)) {
-        admin_refuse(q, &no);
+    if (!tenants_find(q, &tenant))
         return;
-    }
     rc = fleet_instance_stop(house->fleet, tenant.id, on_stopped, q);
     if (rc == RC_NOT_FOUND)
         admin_answer(q, 200, json_object());

@@ -31,8 +31,7 @@ void tenants_list(struct admin_request *q)
     list_answer(q, page);
 }
 
-/* The tenant that the path names; false: refused. */
-static bool find(struct admin_request *q, struct registry_tenant *out)
+bool tenants_find(struct admin_request *q, struct registry_tenant *out)
 {
     struct refusal no;
 
@@ -70,7 +69,7 @@ void tenants_show(struct admin_request *q)
     struct registry_tenant tenant;
     enum rc rc;
 
-    if (!find(q, &tenant))
+    if (!tenants_find(q, &tenant))
         return;
     certificates = json_array();
     instances = json_array();
@@ -240,7 +239,7 @@ void tenants_remove(struct admin_request *q)
     struct removal *r;
     enum rc rc;
 
-    if (!find(q, &tenant))
+    if (!tenants_find(q, &tenant))
         return;
     r = calloc(1, sizeof *r);
     if (!r) {
