@@ -52,7 +52,7 @@ static int ask_alone(const char *run, json_t **out)
 {
     char daemon[PATH_MAX];
     int fds[2], status;
-    pid_t pid;
+    pid_t pid = -1;
     int rc = find_daemon(daemon);
 
     if (rc)

@@ -6,7 +6,7 @@
 
 #define SECOND    INT64_C(1000)
 #define COUNT_MAX INT64_C(0x7fffffff)
-#define AGES      (3653 * 24 * 3600 * SECOND)
+#define AGES      (SECOND * 3600 * 24 * 3653)
 #define BYTES_MAX (INT64_C(1) << 50)
 
 static const struct unit *const seconds = &units_duration[1], *const days = &units_duration[4];

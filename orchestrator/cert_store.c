@@ -76,17 +76,15 @@ enum rc cert_store_open(uv_loop_t *loop, const char *state_dir, const char *help
                         struct cert_store **out, struct refusal *no)
 {
     struct cert_store *s = calloc(1, sizeof *s);
-    enum rc rc = RC_OK;
+    enum rc rc;
 
-    if (s) {
-        s->loop = loop;
-        s->certs = s->keys = -1;
-        s->helper = strdup(helper);
-    }
-    if (!s || !s->helper)
-        rc = refusal_what(no, RC_NOMEM, "cannot open the certificate store: out of memory");
-    if (!rc)
-        rc = files_folder(state_dir, "certs", &s->certs, no);
+    if (!s)
+        return refusal_what(no, RC_NOMEM, "cannot open the certificate store: out of memory");
+    s->loop = loop;
+    s->certs = s->keys = -1;
+    s->helper = strdup(helper);
+    rc = s->helper ? files_folder(state_dir, "certs", &s->certs, no)
+                   : refusal_what(no, RC_NOMEM, "cannot open the certificate store: out of memory");
     if (!rc)
         rc = files_folder(state_dir, "keys", &s->keys, no);
     if (!rc && (files_each(s->certs, remove_temp, &s->certs) != RC_OK ||

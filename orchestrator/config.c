@@ -159,7 +159,8 @@ static enum rc read_tables(const toml_table_t *root, struct config *c, struct re
 /* What no single setting shows. */
 static enum rc check(const struct config *c, struct refusal *no)
 {
-    if (strcmp(c->ground, "auto") && strcmp(c->ground, "sandbox") && strcmp(c->ground, "xen"))
+    if (strcmp(c->ground, "auto") != 0 && strcmp(c->ground, "sandbox") != 0 &&
+        strcmp(c->ground, "xen") != 0)
         return wrong(no, "daemon", "ground", "\"auto\", \"sandbox\" or \"xen\"");
     if (c->limits.pause_max_ms < c->limits.pause_ms)
         return wrong(no, "deadlines", "pause_max", "at least as long as pause");

@@ -209,7 +209,8 @@ static void on_ready(void *arg, const struct mux_ready *ready)
     if (i->sm.state != INSTANCE_STARTING) {
         if (!i->adopted) /* else an earlier roomkeyd has seen it, and could not note it */
             instance_fail(i, "it broke its control channel: READY twice");
-    } else if (strcmp(ready->name, i->image_name) || strcmp(ready->version, i->image_version)) {
+    } else if (strcmp(ready->name, i->image_name) != 0 ||
+               strcmp(ready->version, i->image_version) != 0) {
         instance_fail(i, "it says that it is another image than %s", i->image_ref);
     } else {
         i->ready = true;

@@ -140,7 +140,7 @@ static enum rc put(const struct keyimport *k, struct refusal *no)
 static enum rc take_pair(struct keyimport *k, const char *chain_path, const char *key_path,
                          struct refusal *no)
 {
-    size_t len;
+    size_t len = 0;
     enum rc rc = slurp(chain_path, chain_in, sizeof chain_in, &len, no);
 
     if (!rc)

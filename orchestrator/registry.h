@@ -44,7 +44,7 @@ struct registry;
 #define REGISTRY_MEMORY_MIN          (1u << 20)
 #define REGISTRY_MEMORY_MAX          (1ull << 30)
 #define REGISTRY_IDLE_MS             60000u
-#define REGISTRY_IDLE_MS_MAX         (7u * 24 * 3600 * 1000)
+#define REGISTRY_IDLE_MS_MAX         (7ull * 24 * 3600 * 1000)
 #define REGISTRY_WAKE_TIMEOUT_MS     10000u
 #define REGISTRY_WAKE_TIMEOUT_MS_MAX 300000u
 #define REGISTRY_MAX_CONNECTIONS_MAX 1000000u

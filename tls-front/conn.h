@@ -36,7 +36,7 @@ enum conn_state {
 
 /* What the socket did not take yet; a ring of CONN_OUT_SIZE bytes while there is
  * any.  At most a flight of the handshake and the credit that a tenant has. */
-#define CONN_OUT_SIZE (128u * 1024u)
+#define CONN_OUT_SIZE (128u << 10)
 
 struct conn {
     struct worker *w;

@@ -42,7 +42,7 @@ static struct wire_in vector(struct wire_in *in, size_t width)
 /* The first bytes of the message may lie in records of their own. */
 static size_t message_length(const uint8_t *buf, size_t end)
 {
-    uint8_t head[MESSAGE_HEAD];
+    uint8_t head[MESSAGE_HEAD] = {0};
     size_t n = 0;
 
     for (size_t at = 0; at < end && n < sizeof head;) {

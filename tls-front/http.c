@@ -255,7 +255,7 @@ static void on_connection(uv_stream_t *listener, int status)
     v->handles = 2;
     http.conns++;
     if (uv_accept(listener, (uv_stream_t *)&v->tcp) != 0 || http.conns > HTTP_CONNS_MAX ||
-        uv_timer_start(&v->timer, on_late, HTTP_SECONDS * 1000, 0) != 0 ||
+        uv_timer_start(&v->timer, on_late, HTTP_SECONDS * 1000ull, 0) != 0 ||
         uv_read_start((uv_stream_t *)&v->tcp, on_room, on_bytes) != 0)
         end(v);
 }

@@ -140,7 +140,7 @@ static void on_hello(struct conn *c)
     sm_move(&c->sm, CONN_ROUTE);
     conn_stop(c); /* what follows the hello can wait in the kernel */
     conn_deadline(c, DEFAULT_WAKE_MS, on_wake_late);
-    o->deadline_us = clock_us() + DEFAULT_WAKE_MS * 1000u;
+    o->deadline_us = clock_us() + DEFAULT_WAKE_MS * 1000ull;
     r = routes_find(w, o->hello.name);
     if (r && r->stale)
         r = NULL;

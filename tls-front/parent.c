@@ -22,8 +22,8 @@
 #include "tls-front/listen.h"
 #include "tls-front/worker.h"
 
-#define MS                1000u
-#define SECOND            (1000u * MS)
+#define MS                1000ull
+#define SECOND            (1000 * MS)
 #define RETRY_MIN_MS      50
 #define RETRY_MAX_MS      5000
 #define ORCH_RETRY_MIN_MS 20
@@ -136,7 +136,7 @@ static void worker_gone(struct parent *p, struct child *c, int status)
     if (p->stopping)
         return;
     /* One that lived for long starts again almost at once. */
-    if (clock_us() - c->started > 2 * RETRY_MAX_MS * MS || c->retry_ms == 0)
+    if (clock_us() - c->started > MS * 2 * RETRY_MAX_MS || c->retry_ms == 0)
         c->retry_ms = RETRY_MIN_MS;
     else if (c->retry_ms < RETRY_MAX_MS)
         c->retry_ms *= 2;
@@ -244,7 +244,7 @@ static void stop(struct parent *p)
         return;
     p->stopping = true;
     /* Workers end by themselves; this is for one that hangs. */
-    p->stop_at = clock_us() + (p->o.drain + 2ull) * SECOND;
+    p->stop_at = clock_us() + (p->o.drain + 2) * SECOND;
     notify_send("STOPPING=1");
     for (unsigned i = 0; i < p->o.workers; i++) {
         p->child[i].restart_at = 0;

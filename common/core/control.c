@@ -201,7 +201,7 @@ size_t control_fds(const struct control_msg *m)
 {
     switch (m->type) {
     case CONTROL_ROUTE:
-        return 2u * m->route.certs;
+        return (size_t)2 * m->route.certs;
     case CONTROL_READY:
         return 3;
     default:

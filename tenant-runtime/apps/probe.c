@@ -21,7 +21,7 @@
 #define TEXT   "text/plain"
 #define BYTES  "application/octet-stream"
 #define PERIOD 251u /* the bytes repeat: 31 and 251 have no common divisor */
-#define CHUNK  (PERIOD * 261u)
+#define CHUNK  ((size_t)PERIOD * 261)
 
 static uint8_t pattern[PERIOD + CHUNK];
 
@@ -65,7 +65,7 @@ static void bytes(struct rk_request *req, uint64_t n)
     for (uint64_t at = 0; at < n; at += CHUNK) { /* CHUNK is whole periods */
         uint64_t left = n - at;
 
-        if (rk_write(req, pattern, left < CHUNK ? (size_t)left : CHUNK))
+        if (rk_write(req, pattern, left < CHUNK ? left : CHUNK))
             return;
     }
 }

@@ -4,7 +4,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define PIPE_BYTES (64u * 1024)
+#define PIPE_BYTES (64u << 10)
 
 static void flush(struct sandbox_console *c)
 {

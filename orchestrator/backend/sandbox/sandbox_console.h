@@ -13,7 +13,7 @@
 #include "common/core/rc.h"
 
 #define CONSOLE_LINE_MAX 1024
-#define CONSOLE_RATE     (256u * 1024)
+#define CONSOLE_RATE     (256u << 10)
 
 struct sandbox_console {
     uv_poll_t poll;

@@ -18,7 +18,7 @@
 #include "common/core/check.h"
 #include "orchestrator/backend/sandbox/sandbox_process.h"
 
-#define STACK_BYTES   (64u * 1024)
+#define STACK_BYTES   (64u << 10)
 #define START_SECONDS 5
 /* Where the empty root is mounted: any folder that every host has. */
 #define ROOT "/proc"

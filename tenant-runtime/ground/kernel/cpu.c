@@ -117,7 +117,7 @@ static void init_tables(void)
     __asm__ volatile("ltr %w0" ::"r"(SELECTOR_TSS));
 
     for (unsigned i = 0; i < TRAP_VECTORS; i++) {
-        uint64_t entry = (uint64_t)(uintptr_t)kernel_trap_entries + 16 * i;
+        uint64_t entry = (uint64_t)(uintptr_t)kernel_trap_entries + 16ull * i;
 
         gates[i] = (struct gate){
             .offset_low = (uint16_t)entry,
