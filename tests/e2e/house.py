@@ -183,12 +183,26 @@ class House:
                 status[name] = daemon.stop()
         return status
 
+    def instance_pids(self):
+        """Processes that execute an image of this house's store."""
+        pids = []
+        for pid in filter(str.isdigit, os.listdir("/proc")):
+            try:
+                if os.readlink(f"/proc/{pid}/exe").startswith(f"{self.state}/"):
+                    pids.append(int(pid))
+            except OSError:
+                pass  # it has gone meanwhile, or is none of ours
+        return sorted(pids)
+
     def remove(self):
+        """Ends all that still runs.  Instances outlive a daemon, so they are ended by themselves."""
         for daemon in self.daemons:
             if daemon.process.poll() is None:
                 daemon.process.kill()
                 daemon.process.wait()
             daemon.close()
+        for pid in self.instance_pids():
+            os.kill(pid, signal.SIGKILL)
         shutil.rmtree(self.dir, ignore_errors=True)
 
     def check(self):

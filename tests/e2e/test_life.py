@@ -138,11 +138,11 @@ def test_serving_goes_on_without_the_orchestrator(make_house):
         house.orchestrator.stop(signal.SIGKILL)
         assert get(sock, "acme.localhost", "/bytes/100000") == (200, pattern(0, 100000))
         assert house.curl("acme", "/version") == "1.0.0\n"
-        pid_before = instance_pids(house)
+        pid_before = house.instance_pids()
         house.start_orchestrator()
         until(lambda: house.running("acme"), "the instance is adopted")
         assert get(sock, "acme.localhost", "/version") == (200, b"1.0.0\n")
-        assert instance_pids(house) == pid_before
+        assert house.instance_pids() == pid_before
     assert house.curl("acme", "/version") == "1.0.0\n"
     house.add_tenant("later")
     assert house.curl("later", "/version") == "1.0.0\n"
@@ -187,7 +187,7 @@ def test_a_clean_stop_leaves_nothing(make_house):
     house.add_images("probe:1.0.0")
     house.add_tenant("acme")
     house.curl("acme", "/version")
-    pids = instance_pids(house)
+    pids = house.instance_pids()
     assert pids
     assert house.stop() == {"front": 0, "orchestrator": 0}
     assert not [p for p in pids if os.path.exists(f"/proc/{p}")]
@@ -196,15 +196,3 @@ def test_a_clean_stop_leaves_nothing(make_house):
 def children(pid):
     with open(f"/proc/{pid}/task/{pid}/children") as f:
         return [int(p) for p in f.read().split()]
-
-
-def instance_pids(house):
-    """Processes that execute an image of this house's store."""
-    pids = []
-    for pid in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            if os.readlink(f"/proc/{pid}/exe").startswith(str(house.state)):
-                pids.append(int(pid))
-        except OSError:
-            pass
-    return sorted(pids)
