@@ -1,13 +1,11 @@
 #include "orchestrator/daemon.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -20,6 +18,7 @@
 #include "orchestrator/admin/admin.h"
 #include "orchestrator/admin/keys.h"
 #include "orchestrator/cert_store.h"
+#include "orchestrator/files.h"
 #include "orchestrator/fleet.h"
 #include "orchestrator/front_server.h"
 #include "orchestrator/image_store.h"
@@ -48,44 +47,12 @@ struct house {
 
 /*----- before the loop -----*/
 
-static enum rc no_folder(struct refusal *no, const char *path, const char *option)
-{
-    int err = errno;
-
-    refusal_what(no, RC_IO, "cannot use the folder %s", path);
-    refusal_why(no, "%s", strerror(err));
-    return refusal_todo(no, "give one that may be written to with %s", option);
-}
-
 static enum rc make_folder(const char *path, mode_t mode, const char *option, char *absolute,
                            struct refusal *no)
 {
     if ((mkdir(path, mode) != 0 && errno != EEXIST) || !realpath(path, absolute) ||
         access(absolute, W_OK | X_OK) != 0)
-        return no_folder(no, path, option);
-    return RC_OK;
-}
-
-/* One daemon a folder: a lock that ends with the process. */
-static enum rc lock(const char *dir, int *fd, struct refusal *no)
-{
-    char path[PATH_MAX + 16], pid[32] = "";
-    ssize_t n;
-
-    snprintf(path, sizeof path, "%s/roomkeyd.lock", dir);
-    *fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (*fd < 0)
-        return no_folder(no, dir, "--run");
-    if (flock(*fd, LOCK_EX | LOCK_NB) != 0) {
-        n = read(*fd, pid, sizeof pid - 1);
-        pid[n > 0 ? strcspn(pid, "\n") : 0] = '\0';
-        refusal_what(no, RC_BUSY, "cannot use the folder %s", dir);
-        refusal_why(no, "another roomkeyd works in it (pid %s)", pid[0] ? pid : "unknown");
-        return refusal_todo(no, "stop that one, or give another folder with --run");
-    }
-    n = snprintf(pid, sizeof pid, "%d\n", (int)getpid());
-    if (ftruncate(*fd, 0) != 0 || pwrite(*fd, pid, (size_t)n, 0) != n)
-        return no_folder(no, dir, "--run");
+        return files_refuse_folder(no, path, option);
     return RC_OK;
 }
 
@@ -278,7 +245,7 @@ static enum rc open_all(struct house *h, struct refusal *no)
     if (!rc)
         rc = make_folder(logs, 0700, "--state", absolute, no);
     if (!rc)
-        rc = lock(h->run, &h->run_lock, no);
+        rc = files_lock(h->run, "--run", &h->run_lock, no);
     if (!rc)
         rc = find_helper(h->helper, sizeof h->helper, no);
     if (!rc)

@@ -6,6 +6,7 @@
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -43,6 +44,15 @@ enum rc files_rc(int error)
     }
 }
 
+enum rc files_refuse_folder(struct refusal *no, const char *path, const char *option)
+{
+    int err = errno;
+
+    refusal_what(no, files_rc(err), "cannot use the folder %s", path);
+    refusal_why(no, "%s", strerror(err));
+    return refusal_todo(no, "give one that may be written to with %s", option);
+}
+
 enum rc files_folder(const char *state_dir, const char *name, int *fd, struct refusal *no)
 {
     char path[PATH_MAX];
@@ -53,10 +63,29 @@ enum rc files_folder(const char *state_dir, const char *name, int *fd, struct re
         if (*fd >= 0)
             return RC_OK;
     }
-    refusal_what(no, files_rc(errno), "cannot use the folder %s", path);
-    refusal_why(no, "%s", strerror(errno));
-    return refusal_todo(no, "the state folder must exist, and the user of roomkeyd be able to "
-                            "write to it");
+    return files_refuse_folder(no, path, "--state");
+}
+
+enum rc files_lock(const char *dir, const char *option, int *fd, struct refusal *no)
+{
+    char path[PATH_MAX + 16], pid[32] = "";
+    ssize_t n;
+
+    snprintf(path, sizeof path, "%s/roomkeyd.lock", dir);
+    *fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (*fd < 0)
+        return files_refuse_folder(no, dir, option);
+    if (flock(*fd, LOCK_EX | LOCK_NB) != 0) {
+        n = read(*fd, pid, sizeof pid - 1);
+        pid[n > 0 ? strcspn(pid, "\n") : 0] = '\0';
+        refusal_what(no, RC_BUSY, "cannot use the folder %s", dir);
+        refusal_why(no, "another roomkeyd works in it (pid %s)", pid[0] ? pid : "unknown");
+        return refusal_todo(no, "stop that one, or give another folder with %s", option);
+    }
+    n = snprintf(pid, sizeof pid, "%d\n", (int)getpid());
+    if (ftruncate(*fd, 0) != 0 || pwrite(*fd, pid, (size_t)n, 0) != n)
+        return files_refuse_folder(no, dir, option);
+    return RC_OK;
 }
 
 enum rc files_create(int dir, const char *name, unsigned mode, int *fd)

@@ -16,6 +16,10 @@ void files_hex(const unsigned char hash[32], char hex[65]);
 /* Makes (0700) and opens a folder below STATE. */
 RC_MUST_CHECK enum rc files_folder(const char *state_dir, const char *name, int *fd,
                                    struct refusal *no);
+/* Why errno lets a folder not be used; `option` gives another. */
+enum rc files_refuse_folder(struct refusal *no, const char *path, const char *option);
+/* One roomkeyd a folder: a lock that ends with the process; *fd is the caller's. */
+RC_MUST_CHECK enum rc files_lock(const char *dir, const char *option, int *fd, struct refusal *no);
 /* A new file of that mode in the folder, for writing. */
 RC_MUST_CHECK enum rc files_create(int dir, const char *name, unsigned mode, int *fd);
 /* All of it; RC_FULL when the disk is. */

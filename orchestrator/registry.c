@@ -4,7 +4,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <unistd.h>
 
 #include "orchestrator/files.h"
@@ -17,25 +16,6 @@ static void refuse_open(struct refusal *no, enum rc rc, const char *path, const 
 {
     refusal_what(no, rc, "cannot open the registry %s", path);
     refusal_why(no, "%s", why);
-}
-
-/* One roomkeyd a state folder: two would each start the same tenants. */
-static enum rc lock(struct registry *r, const char *state_dir, struct refusal *no)
-{
-    char path[PATH_MAX];
-
-    snprintf(path, sizeof path, "%s/roomkeyd.lock", state_dir);
-    r->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    if (r->lock_fd < 0) {
-        refuse_open(no, files_rc(errno), path, strerror(errno));
-        return refusal_todo(no, "the state folder must exist and the user of roomkeyd be able to "
-                                "write to it");
-    }
-    if (flock(r->lock_fd, LOCK_EX | LOCK_NB) != 0) {
-        refuse_open(no, RC_BUSY, path, "another roomkeyd uses this state folder");
-        return refusal_todo(no, "stop that one, or give this one another --state");
-    }
-    return RC_OK;
 }
 
 /* quick_check reads every page but compares no index with its table: 10^5 tenants take a fraction
@@ -119,7 +99,8 @@ enum rc registry_open(const char *state_dir, struct registry **out, struct refus
     }
     r->lock_fd = -1;
     snprintf(path, sizeof path, "%s/roomkey.db", state_dir);
-    rc = lock(r, state_dir, no);
+    /* Two would each start the same tenants. */
+    rc = files_lock(state_dir, "--state", &r->lock_fd, no);
     if (rc)
         goto out;
 
