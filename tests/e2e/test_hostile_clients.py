@@ -104,6 +104,7 @@ def test_a_hello_in_many_records_and_segments_is_served(house):
         assert first[0] == 22, f"not a ServerHello: {first!r}"
 
 
+@pytest.mark.filterwarnings("ignore:.*is deprecated")
 def test_tls_1_1_is_refused(house):
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.set_ciphers("ALL:@SECLEVEL=0")
