@@ -57,6 +57,29 @@ void house_leave(struct house *h)
     assert_int_equal(uv_loop_close(&h->loop), 0);
 }
 
+int house_set_up(void **state)
+{
+    struct house *h = calloc(1, sizeof *h);
+
+    assert_non_null(h);
+    house_open(h);
+    *state = h;
+    return 0;
+}
+
+int house_tear_down(void **state)
+{
+    struct house *h = *state;
+
+    while (h->guests) {
+        ops->kill(h->guests->instance);
+        guest_dispose(h->guests);
+    }
+    house_close(h);
+    free(h);
+    return 0;
+}
+
 void house_close(struct house *h)
 {
     house_leave(h);
@@ -114,6 +137,12 @@ static void on_console(void *arg, const char *line, size_t len)
 
 static const struct backend_events events = {on_started, on_exit_, on_console};
 
+static void enter(struct guest *g)
+{
+    g->next = g->house->guests;
+    g->house->guests = g;
+}
+
 void guest_start_fd(struct guest *g, struct house *h, const char *act, unsigned channels,
                     int image_fd)
 {
@@ -130,6 +159,7 @@ void guest_start_fd(struct guest *g, struct house *h, const char *act, unsigned 
     spec.instance = ++id;
     assert_int_equal(ops->start(h->backend, &spec, &events, g, &g->instance), RC_OK);
     g->in_call = false;
+    enter(g);
 }
 
 void guest_start(struct guest *g, struct house *h, const char *act, unsigned channels)
@@ -151,6 +181,8 @@ enum rc guest_adopt(struct guest *g, struct house *h, const struct backend_handl
     g->in_call = true;
     rc = ops->adopt(h->backend, handle, channels, &events, g, &g->instance);
     g->in_call = false;
+    if (rc == RC_OK)
+        enter(g);
     return rc;
 }
 
@@ -189,6 +221,11 @@ void guest_wait_line(struct guest *g, const char *line)
 
 void guest_dispose(struct guest *g)
 {
+    struct guest **at = &g->house->guests;
+
+    while (*at != g)
+        at = &(*at)->next;
+    *at = g->next;
     ops->dispose(g->instance);
     g->instance = NULL;
 }

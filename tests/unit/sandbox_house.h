@@ -13,12 +13,14 @@ struct house {
     uv_timer_t deadline; /* a test that waits longer has failed */
     struct backend *backend;
     char state[64];
-    char image[128]; /* path of the guest */
+    char image[128];      /* path of the guest */
+    struct guest *guests; /* those with an instance */
 };
 
 /* One instance and all that it told. */
 struct guest {
     struct house *house;
+    struct guest *next; /* of the house */
     struct backend_instance *instance;
     int started, exited; /* how often it was said */
     bool in_call;        /* start or adopt has not returned yet */
@@ -27,6 +29,10 @@ struct guest {
     size_t console_len;
     unsigned lines;
 };
+
+/* A house for one test, as *state; what a test that failed left alive is ended. */
+int house_set_up(void **state);
+int house_tear_down(void **state);
 
 /* Fails with a clear message when not root. */
 void house_open(struct house *h);

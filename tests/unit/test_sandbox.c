@@ -50,82 +50,67 @@ static unsigned count_guests(const char *image)
 
 static void starts_and_leaves_with_its_status(void **state)
 {
+    struct house *h = *state;
     static struct guest g;
-    struct house h;
 
-    (void)state;
-    house_open(&h);
-    guest_run(&g, &h, "exit-0", 1);
+    guest_run(&g, h, "exit-0", 1);
     assert_int_equal(g.started, 1);
     assert_true(g.why.started);
     assert_true(g.why.clean);
     assert_string_equal(g.why.text, "exit status 0");
 
-    guest_run(&g, &h, "exit-65", 1);
+    guest_run(&g, h, "exit-65", 1);
     assert_true(g.why.started);
     assert_false(g.why.clean);
     assert_string_equal(g.why.text, "exit status 65 (on_start failed)");
-    house_close(&h);
 }
 
 static void tells_a_crash_in_words(void **state)
 {
+    struct house *h = *state;
     static struct guest g;
-    struct house h;
 
-    (void)state;
-    house_open(&h);
-    guest_run(&g, &h, "segv", 1);
+    guest_run(&g, h, "segv", 1);
     assert_false(g.why.clean);
     assert_string_equal(g.why.text, "killed by SIGSEGV");
-    house_close(&h);
 }
 
 static void is_launched_with_its_arguments(void **state)
 {
+    struct house *h = *state;
     static struct guest g;
-    struct house h;
 
-    (void)state;
-    house_open(&h);
-    guest_run(&g, &h, "arguments", 3);
+    guest_run(&g, h, "arguments", 3);
     assert_true(guest_said(&g, "roomkey.tenant=arguments"));
     assert_true(guest_said(&g, "roomkey.generation=7"));
     assert_true(guest_said(&g, "roomkey.channels=3"));
     assert_true(guest_said(&g, "roomkey.memory=16384"));
-    house_close(&h);
 }
 
 static void has_the_descriptors_of_launch_and_no_other(void **state)
 {
+    struct house *h = *state;
     static struct guest g;
-    struct house h;
     int low[8];
 
-    (void)state;
-    house_open(&h);
     /* Some of ours that would be inherited if anything were. */
     for (int i = 0; i < 8; i++)
         assert_true((low[i] = open("/dev/null", O_RDONLY)) >= 0);
-    guest_run(&g, &h, "descriptors", 2);
+    guest_run(&g, h, "descriptors", 2);
     assert_true(guest_said(&g, "open: 0 1 2 3 4 5 6 7 8 9"));
     for (int i = 0; i < 8; i++)
         close(low[i]);
-    house_close(&h);
 }
 
 static void serves_as_many_channels_as_can_be_launched(void **state)
 {
+    struct house *h = *state;
     static struct guest g;
-    struct house h;
 
-    (void)state;
-    house_open(&h);
-    guest_run(&g, &h, "descriptors", 64);
+    guest_run(&g, h, "descriptors", 64);
     assert_int_equal(g.exited, 1);
     assert_string_equal(g.why.text, "exit status 0");
     assert_non_null(strstr(g.console, " 132 133\n"));
-    house_close(&h);
 }
 
 static uint64_t take_ring(int fd)
@@ -137,15 +122,13 @@ static uint64_t take_ring(int fd)
 
 static void shares_sealed_memory_and_doorbells(void **state)
 {
+    struct house *h = *state;
     static struct guest g;
     struct backend_channel control, one;
     uint64_t ring = 1;
-    struct house h;
     char *page;
 
-    (void)state;
-    house_open(&h);
-    guest_start(&g, &h, "channels", 2);
+    guest_start(&g, h, "channels", 2);
     ops->control(g.instance, &control);
     ops->channel(g.instance, 1, &one);
     assert_int_equal(control.len, 4096 + 2 * 8192);
@@ -162,47 +145,38 @@ static void shares_sealed_memory_and_doorbells(void **state)
     assert_string_equal(g.why.text, "exit status 0");
     munmap(page, control.len);
     guest_dispose(&g);
-    house_close(&h);
 }
 
 static void hears_its_console_in_bounded_lines(void **state)
 {
+    struct house *h = *state;
     static struct guest g;
-    struct house h;
 
-    (void)state;
-    house_open(&h);
-    guest_run(&g, &h, "lines", 1);
+    guest_run(&g, h, "lines", 1);
     assert_true(guest_said(&g, "one"));
     assert_true(guest_said(&g, "two"));
     assert_true(guest_said(&g, "unfinished"));
     assert_int_equal(g.lines, 4);
     assert_int_equal(g.console_len, 4 + 4 + 1025 + 11);
-    house_close(&h);
 }
 
 static void is_not_drowned_by_a_flood(void **state)
 {
+    struct house *h = *state;
     static struct guest g;
-    struct house h;
 
-    (void)state;
-    house_open(&h);
-    guest_run(&g, &h, "flood", 1);
+    guest_run(&g, h, "flood", 1);
     /* 4 MB were written; one second's budget and one pipe can be heard of it. */
     assert_string_equal(g.why.text, "exit status 0");
     assert_true(g.lines > 100 && g.lines <= (2 * 256 + 64) * 1024 / 200 + 1);
-    house_close(&h);
 }
 
 static void is_killed(void **state)
 {
+    struct house *h = *state;
     static struct guest g;
-    struct house h;
 
-    (void)state;
-    house_open(&h);
-    guest_start(&g, &h, "serve", 1);
+    guest_start(&g, h, "serve", 1);
     guest_wait_line(&g, "waiting");
     ops->kill(g.instance);
     assert_int_equal(g.exited, 0);
@@ -210,23 +184,19 @@ static void is_killed(void **state)
     assert_string_equal(g.why.text, "killed by SIGKILL");
     ops->kill(g.instance); /* once more is harmless */
     guest_dispose(&g);
-    house_close(&h);
 }
 
 static void is_killed_while_it_starts(void **state)
 {
+    struct house *h = *state;
     static struct guest g;
-    struct house h;
 
-    (void)state;
-    house_open(&h);
-    guest_start(&g, &h, "serve", 1);
+    guest_start(&g, h, "serve", 1);
     ops->kill(g.instance);
     guest_wait_exit(&g);
     assert_int_equal(g.exited, 1);
     assert_string_equal(g.why.text, "killed by SIGKILL");
     guest_dispose(&g);
-    house_close(&h);
 }
 
 static char process_state(const struct guest *g)
@@ -248,14 +218,12 @@ static char process_state(const struct guest *g)
 
 static void is_paused_and_goes_on(void **state)
 {
+    struct house *h = *state;
     struct backend_channel control;
     static struct guest g;
     uint64_t ring = 1;
-    struct house h;
 
-    (void)state;
-    house_open(&h);
-    guest_start(&g, &h, "serve", 1);
+    guest_start(&g, h, "serve", 1);
     guest_wait_line(&g, "waiting");
     assert_int_equal(ops->pause(g.instance, true), RC_OK);
     while (process_state(&g) != 'T')
@@ -267,18 +235,15 @@ static void is_paused_and_goes_on(void **state)
     ops->kill(g.instance);
     guest_wait_exit(&g);
     guest_dispose(&g);
-    house_close(&h);
 }
 
 static void tells_what_it_uses(void **state)
 {
+    struct house *h = *state;
     struct backend_usage usage;
     static struct guest g;
-    struct house h;
 
-    (void)state;
-    house_open(&h);
-    guest_start(&g, &h, "serve", 1);
+    guest_start(&g, h, "serve", 1);
     guest_wait_line(&g, "waiting");
     assert_int_equal(ops->usage(g.instance, &usage), RC_OK);
     assert_true(usage.memory >= 4096 && usage.memory < 16u << 20);
@@ -286,23 +251,20 @@ static void tells_what_it_uses(void **state)
     guest_wait_exit(&g);
     assert_int_equal(ops->usage(g.instance, &usage), RC_NOT_FOUND);
     guest_dispose(&g);
-    house_close(&h);
 }
 
 static void says_which_step_of_a_start_failed(void **state)
 {
+    struct house *h = *state;
     static struct guest g;
     char path[128];
-    struct house h;
     int fd;
 
-    (void)state;
-    house_open(&h);
-    snprintf(path, sizeof path, "%s/image", h.state);
+    snprintf(path, sizeof path, "%s/image", h->state);
 
     fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
     assert_true(fd >= 0);
-    guest_start_fd(&g, &h, "exit-0", 1, fd);
+    guest_start_fd(&g, h, "exit-0", 1, fd);
     guest_wait_exit(&g);
     assert_int_equal(g.started, 0);
     assert_false(g.why.started);
@@ -313,51 +275,45 @@ static void says_which_step_of_a_start_failed(void **state)
     assert_int_equal(write(fd, "garbage!", 8), 8);
     close(fd);
     fd = open(path, O_RDONLY | O_CLOEXEC);
-    guest_start_fd(&g, &h, "exit-0", 1, fd);
+    guest_start_fd(&g, h, "exit-0", 1, fd);
     guest_wait_exit(&g);
     assert_false(g.why.started);
     assert_non_null(strstr(g.why.text, "could not execute the image: Exec format error; "));
     guest_dispose(&g);
     close(fd);
     unlink(path);
-    house_close(&h);
 }
 
 static void refuses_what_cannot_be_started(void **state)
 {
+    struct house *h = *state;
     struct backend_events none = {0};
     struct backend_instance *i = NULL;
     struct backend_spec spec = {.tenant = "a", .image_fd = -1, .memory = 16u << 20};
     unsigned before;
-    struct house h;
 
-    (void)state;
-    house_open(&h);
     before = count_descriptors();
-    assert_int_equal(ops->start(h.backend, &spec, &none, NULL, &i), RC_INVAL);
+    assert_int_equal(ops->start(h->backend, &spec, &none, NULL, &i), RC_INVAL);
     spec.image_fd = 0;
     spec.channels = 65;
-    assert_int_equal(ops->start(h.backend, &spec, &none, NULL, &i), RC_INVAL);
+    assert_int_equal(ops->start(h->backend, &spec, &none, NULL, &i), RC_INVAL);
     spec.channels = 1;
     spec.memory = 1000;
-    assert_int_equal(ops->start(h.backend, &spec, &none, NULL, &i), RC_INVAL);
+    assert_int_equal(ops->start(h->backend, &spec, &none, NULL, &i), RC_INVAL);
     assert_null(i);
     assert_int_equal(count_descriptors(), before);
-    house_close(&h);
 }
 
 static void leaves_nothing_after_fifty_lives(void **state)
 {
+    struct house *h = *state;
     static struct guest g;
     unsigned before;
-    struct house h;
 
-    (void)state;
-    house_open(&h);
-    guest_run(&g, &h, "exit-0", 8);
+    guest_run(&g, h, "exit-0", 8);
     before = count_descriptors();
     for (int i = 0; i < 50; i++) {
-        guest_start(&g, &h, i % 2 ? "serve" : "exit-0", 8);
+        guest_start(&g, h, i % 2 ? "serve" : "exit-0", 8);
         if (i % 2) {
             guest_wait_line(&g, "waiting");
             ops->kill(g.instance);
@@ -367,8 +323,7 @@ static void leaves_nothing_after_fifty_lives(void **state)
         guest_dispose(&g);
     }
     assert_int_equal(count_descriptors(), before);
-    assert_int_equal(count_guests(h.image), 0);
-    house_close(&h);
+    assert_int_equal(count_guests(h->image), 0);
 }
 
 static void closes_while_instances_start(void **state)
@@ -399,24 +354,26 @@ static void probe_finds_this_host_good(void **state)
     assert_int_equal(count_descriptors(), before);
 }
 
+#define TEST(name) cmocka_unit_test_setup_teardown(name, house_set_up, house_tear_down)
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(starts_and_leaves_with_its_status),
-        cmocka_unit_test(tells_a_crash_in_words),
-        cmocka_unit_test(is_launched_with_its_arguments),
-        cmocka_unit_test(has_the_descriptors_of_launch_and_no_other),
-        cmocka_unit_test(serves_as_many_channels_as_can_be_launched),
-        cmocka_unit_test(shares_sealed_memory_and_doorbells),
-        cmocka_unit_test(hears_its_console_in_bounded_lines),
-        cmocka_unit_test(is_not_drowned_by_a_flood),
-        cmocka_unit_test(is_killed),
-        cmocka_unit_test(is_killed_while_it_starts),
-        cmocka_unit_test(is_paused_and_goes_on),
-        cmocka_unit_test(tells_what_it_uses),
-        cmocka_unit_test(says_which_step_of_a_start_failed),
-        cmocka_unit_test(refuses_what_cannot_be_started),
-        cmocka_unit_test(leaves_nothing_after_fifty_lives),
+        TEST(starts_and_leaves_with_its_status),
+        TEST(tells_a_crash_in_words),
+        TEST(is_launched_with_its_arguments),
+        TEST(has_the_descriptors_of_launch_and_no_other),
+        TEST(serves_as_many_channels_as_can_be_launched),
+        TEST(shares_sealed_memory_and_doorbells),
+        TEST(hears_its_console_in_bounded_lines),
+        TEST(is_not_drowned_by_a_flood),
+        TEST(is_killed),
+        TEST(is_killed_while_it_starts),
+        TEST(is_paused_and_goes_on),
+        TEST(tells_what_it_uses),
+        TEST(says_which_step_of_a_start_failed),
+        TEST(refuses_what_cannot_be_started),
+        TEST(leaves_nothing_after_fifty_lives),
         cmocka_unit_test(closes_while_instances_start),
         cmocka_unit_test(probe_finds_this_host_good),
     };

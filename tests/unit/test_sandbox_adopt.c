@@ -123,33 +123,30 @@ static void is_adopted_by_a_second_process(void **state)
 
 static void is_not_mistaken_for_another(void **state)
 {
+    struct house *h = *state;
     struct backend_handle handle, other;
     static struct guest g, adopted;
     unsigned long long start;
-    struct house h;
     unsigned uid;
     int pid;
 
-    (void)state;
-    house_open(&h);
-    guest_start(&g, &h, "serve", 1);
+    guest_start(&g, h, "serve", 1);
     guest_wait_line(&g, "waiting");
     ops->handle(g.instance, &handle);
     assert_int_equal(sscanf(handle.text, "pid=%d start=%llu uid=%u", &pid, &start, &uid), 3);
 
     snprintf(other.text, sizeof other.text, "pid=%d start=%llu uid=%u", pid, start + 1, uid);
-    assert_int_equal(guest_adopt(&adopted, &h, &other, 1), RC_NOT_FOUND);
+    assert_int_equal(guest_adopt(&adopted, h, &other, 1), RC_NOT_FOUND);
     snprintf(other.text, sizeof other.text, "pid=%d start=%llu uid=%u", pid, start, uid + 1);
-    assert_int_equal(guest_adopt(&adopted, &h, &other, 1), RC_NOT_FOUND);
+    assert_int_equal(guest_adopt(&adopted, h, &other, 1), RC_NOT_FOUND);
     snprintf(other.text, sizeof other.text, "pid=%d start=%llu uid=%u", getpid(), start, uid);
-    assert_int_equal(guest_adopt(&adopted, &h, &other, 1), RC_NOT_FOUND);
+    assert_int_equal(guest_adopt(&adopted, h, &other, 1), RC_NOT_FOUND);
     /* It has fewer channels than that. */
-    assert_int_equal(guest_adopt(&adopted, &h, &handle, 2), RC_NOT_FOUND);
+    assert_int_equal(guest_adopt(&adopted, h, &handle, 2), RC_NOT_FOUND);
 
     ops->kill(g.instance);
     guest_wait_exit(&g);
     guest_dispose(&g);
-    house_close(&h);
 }
 
 static void wait_gone(const char *handle)
@@ -205,30 +202,29 @@ static void is_swept_when_nobody_adopts_it(void **state)
 
 static void refuses_a_handle_that_is_none(void **state)
 {
+    struct house *h = *state;
     static const char *const bad[] = {
         "", "pid=1 start=2 uid=3", "pid=5", "pid=5 start=6 uid=7 more", "pid=-5 start=6 uid=7",
     };
     struct backend_handle handle;
     static struct guest g;
-    struct house h;
 
-    (void)state;
-    house_open(&h);
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         strcpy(handle.text, bad[i]);
-        assert_int_equal(guest_adopt(&g, &h, &handle, 1), RC_INVAL);
+        assert_int_equal(guest_adopt(&g, h, &handle, 1), RC_INVAL);
     }
-    house_close(&h);
 }
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, house_set_up, house_tear_down)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(is_adopted_by_a_second_backend),
         cmocka_unit_test(is_adopted_by_a_second_process),
-        cmocka_unit_test(is_not_mistaken_for_another),
+        TEST(is_not_mistaken_for_another),
         cmocka_unit_test(is_swept_when_nobody_adopts_it),
-        cmocka_unit_test(refuses_a_handle_that_is_none),
+        TEST(refuses_a_handle_that_is_none),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -31,16 +31,13 @@ static void ends_by_seccomp(void **state)
 
 static void cannot_have_more_memory_than_its_own(void **state)
 {
+    struct house *h = *state;
     static struct guest g;
-    struct house h;
     int mib = -1;
 
-    (void)state;
-    house_open(&h);
-    guest_run(&g, &h, "eat", 1);
+    guest_run(&g, h, "eat", 1);
     assert_int_equal(sscanf(g.console, "got %d MiB", &mib), 1);
     assert_true(mib > 8 && mib < 16);
-    house_close(&h);
 }
 
 static int pid_of(const struct guest *g)
@@ -83,6 +80,7 @@ static void stop(struct guest *g)
 
 static void has_no_privilege(void **state)
 {
+    struct house *h = *state;
     static const char *const lines[] = {
         "\nCapInh:\t0000000000000000\n",
         "\nCapPrm:\t0000000000000000\n",
@@ -98,11 +96,8 @@ static void has_no_privilege(void **state)
     };
     static struct guest g;
     char text[4096];
-    struct house h;
 
-    (void)state;
-    house_open(&h);
-    start_serving(&g, &h);
+    start_serving(&g, h);
     read_proc(pid_of(&g), "status", text, sizeof text);
     for (size_t i = 0; i < sizeof lines / sizeof lines[0]; i++)
         if (!strstr(text, lines[i]))
@@ -110,11 +105,11 @@ static void has_no_privilege(void **state)
     read_proc(pid_of(&g), "oom_score_adj", text, sizeof text);
     assert_string_equal(text, "500\n");
     stop(&g);
-    house_close(&h);
 }
 
 static void has_limits(void **state)
 {
+    struct house *h = *state;
     static const struct {
         enum __rlimit_resource resource;
         rlim_t most;
@@ -123,17 +118,13 @@ static void has_limits(void **state)
                   {RLIMIT_STACK, 1u << 20}, {RLIMIT_AS, 64u << 20}};
     static struct guest g;
     struct rlimit now;
-    struct house h;
 
-    (void)state;
-    house_open(&h);
-    start_serving(&g, &h);
+    start_serving(&g, h);
     for (size_t i = 0; i < sizeof limits / sizeof limits[0]; i++) {
         assert_int_equal(prlimit(pid_of(&g), limits[i].resource, NULL, &now), 0);
         assert_true(now.rlim_cur <= limits[i].most && now.rlim_max == now.rlim_cur);
     }
     stop(&g);
-    house_close(&h);
 }
 
 static unsigned long long namespace_of(int pid, const char *name)
@@ -150,6 +141,7 @@ static unsigned long long namespace_of(int pid, const char *name)
 
 static void lives_in_namespaces_of_its_own(void **state)
 {
+    struct house *h = *state;
     /* The two that hold nothing are one for all of an orchestrator's instances. */
     static const struct {
         const char *name;
@@ -157,12 +149,9 @@ static void lives_in_namespaces_of_its_own(void **state)
     } spaces[] = {{"user", true},   {"pid", true},  {"ipc", true}, {"uts", true},
                   {"cgroup", true}, {"mnt", false}, {"net", false}};
     static struct guest a, b;
-    struct house h;
 
-    (void)state;
-    house_open(&h);
-    start_serving(&a, &h);
-    start_serving(&b, &h);
+    start_serving(&a, h);
+    start_serving(&b, h);
     for (size_t i = 0; i < sizeof spaces / sizeof spaces[0]; i++) {
         unsigned long long of_a = namespace_of(pid_of(&a), spaces[i].name);
 
@@ -171,22 +160,19 @@ static void lives_in_namespaces_of_its_own(void **state)
     }
     stop(&a);
     stop(&b);
-    house_close(&h);
 }
 
 static void has_an_empty_root_and_no_network_device(void **state)
 {
+    struct house *h = *state;
     static struct guest g;
     struct dirent *e;
     char text[4096];
     char path[64];
-    struct house h;
     unsigned rows = 0;
     DIR *d;
 
-    (void)state;
-    house_open(&h);
-    start_serving(&g, &h);
+    start_serving(&g, h);
     snprintf(path, sizeof path, "/proc/%d/root", pid_of(&g));
     d = opendir(path);
     assert_non_null(d);
@@ -208,7 +194,6 @@ static void has_an_empty_root_and_no_network_device(void **state)
     read_proc(pid_of(&g), "environ", text, sizeof text);
     assert_string_equal(text, "");
     stop(&g);
-    house_close(&h);
 }
 
 static unsigned uid_of(const struct guest *g)
@@ -254,6 +239,8 @@ static void shares_no_user_with_anybody(void **state)
         .initial_state = (attack)                                         \
     }
 
+#define TEST(name) cmocka_unit_test_setup_teardown(name, house_set_up, house_tear_down)
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -282,11 +269,11 @@ int main(void)
         ENDS("mmapexec"),
         ENDS("x32"),
         ENDS("compat"),
-        cmocka_unit_test(cannot_have_more_memory_than_its_own),
-        cmocka_unit_test(has_no_privilege),
-        cmocka_unit_test(has_limits),
-        cmocka_unit_test(lives_in_namespaces_of_its_own),
-        cmocka_unit_test(has_an_empty_root_and_no_network_device),
+        TEST(cannot_have_more_memory_than_its_own),
+        TEST(has_no_privilege),
+        TEST(has_limits),
+        TEST(lives_in_namespaces_of_its_own),
+        TEST(has_an_empty_root_and_no_network_device),
         cmocka_unit_test(shares_no_user_with_anybody),
     };
 
