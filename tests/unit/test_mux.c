@@ -263,6 +263,25 @@ static void health_goes_there_and_back_and_nothing_else_does(void **state)
     assert_int_equal(mux_health_decode(buf, n, &out), RC_MALFORMED);
 }
 
+static void a_number_is_four_bytes_across_the_wrap_and_no_other_length(void **state)
+{
+    uint8_t raw[MUX_U32_SIZE];
+    struct ring_span payload = {.p = {raw, raw + 1}, .len = {1, 3}};
+    uint32_t n = 7;
+
+    (void)state;
+    mux_u32_encode(0x12345678, raw);
+    assert_memory_equal(raw, "\x78\x56\x34\x12", sizeof raw);
+    assert_int_equal(mux_u32_decode(&payload, 4, &n), RC_OK);
+    assert_int_equal(n, 0x12345678);
+    n = 7;
+    assert_int_equal(mux_u32_decode(&payload, 3, &n), RC_MALFORMED);
+    assert_int_equal(mux_u32_decode(&payload, 5, &n), RC_MALFORMED);
+    payload.len[1] = 2;
+    assert_int_equal(mux_u32_decode(&payload, 4, &n), RC_MALFORMED);
+    assert_int_equal(n, 7);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -276,6 +295,7 @@ int main(void)
         TEST(a_payload_that_is_not_there_is_malformed),
         TEST(a_length_past_the_bound_and_bits_to_come_are_malformed),
         TEST(a_bad_index_is_malformed_for_reader_and_writer),
+        cmocka_unit_test(a_number_is_four_bytes_across_the_wrap_and_no_other_length),
         cmocka_unit_test(hello_goes_there_and_back_and_nothing_else_does),
         cmocka_unit_test(ready_goes_there_and_back_and_nothing_else_does),
         cmocka_unit_test(health_goes_there_and_back_and_nothing_else_does),
