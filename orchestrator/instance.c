@@ -3,10 +3,12 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "common/host/log.h"
 #include "orchestrator/fleet_private.h"
 #include "orchestrator/link.h"
+#include "orchestrator/text.h"
 
 const struct sm_state instance_states[INSTANCE_STATE_NR] = {
     [INSTANCE_STARTING] = {"starting", SM_BIT(INSTANCE_READY) | SM_BIT(INSTANCE_STOPPING) |
@@ -89,13 +91,15 @@ void instance_retire(struct instance *i, uint32_t ms, bool patient)
 
 void instance_fail(struct instance *i, const char *fmt, ...)
 {
+    char text[sizeof i->why];
     va_list ap;
 
     if (i->why[0] || i->exited)
         return; /* the first reason is the reason */
     va_start(ap, fmt);
-    vsnprintf(i->why, sizeof i->why, fmt, ap);
+    vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
+    text_clean(i->why, sizeof i->why, text, strlen(text)); /* it may be cut within a character */
 }
 
 uint32_t instance_connections(const struct instance *i)

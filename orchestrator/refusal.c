@@ -2,13 +2,18 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 
+#include "orchestrator/text.h"
+
+/* It quotes what was asked for, and goes into JSON: a name that is no UTF-8, or is cut within a
+ * character, must not make an answer of which nothing can be sent. */
 static void put(char *out, const char *fmt, va_list args)
 {
-    vsnprintf(out, REFUSAL_TEXT_MAX, fmt, args);
-    for (; *out; out++)
-        if ((unsigned char)*out < ' ' || *out == 0x7f)
-            *out = '?';
+    char text[REFUSAL_TEXT_MAX];
+
+    vsnprintf(text, sizeof text, fmt, args);
+    text_clean(out, sizeof text, text, strlen(text));
 }
 
 enum rc refusal_what(struct refusal *no, enum rc rc, const char *fmt, ...)

@@ -198,6 +198,25 @@ static void what_is_no_call_is_refused_with_a_reason(void **state)
     assert_non_null(strstr(d->answer, "nobody"));
 }
 
+/* A refusal quotes what was asked for; it must still be JSON. */
+static void what_is_no_text_is_refused_like_anything_else(void **state)
+{
+    struct desk *d = *state;
+
+    assert_int_equal(status_of(call(d, "GET", "/v1/tenants/%ff", "")), 404);
+    assert_int_equal(status_of(call(d, "GET", "/v1/images/%ff:1", "")), 404);
+    assert_int_equal(status_of(call(d, "GET", "/v1/tenants/a/logs?lines=%ff", "")), 400);
+    assert_int_equal(status_of(call(d, "GET", "/v1/events?after=%ff", "")), 400);
+    /* Cut within a character. */
+    assert_int_equal(
+        status_of(call(d, "GET",
+                       "/v1/tenants/"
+                       "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+                       "%C3%A9",
+                       "")),
+        404);
+}
+
 static void bodies_are_checked_before_anything_happens(void **state)
 {
     static char big[ADMIN_BODY_MAX + 100000];
@@ -330,6 +349,28 @@ static void a_stop_is_answered_when_the_instance_has_stopped(void **state)
     assert_int_equal(house_rows_alive(d->house), 0);
 }
 
+/* The tenant's own words are in the answer; one cut within a character must still be JSON. */
+static void an_upgrade_that_failed_is_told_in_the_words_of_the_instance(void **state)
+{
+    struct desk *d = *state;
+    char words[601] = "x";
+
+    for (size_t n = 1; n < sizeof words; n += 2)
+        memcpy(words + n, "\xc3\xa9", 2);
+    house_image(d->house, "hello:1.0.0", FAKE_READY, 1);
+    house_image(d->house, "hello:2.0.0", FAKE_HANGS, 1);
+    house_tenant(d->house, "acme", "hello:1.0.0");
+    house_worker(d->house, 0);
+    house_awake(d->house, 0, "acme.example");
+    house_pass(d->house, 10000); /* it is proved: there is something to go back to */
+    ask(d, "POST", "/v1/tenants/acme/upgrade", "{\"image\":\"hello:2.0.0\",\"wait\":true}");
+    for (int n = 0; n < TURNS_MAX && fake_count(d->house->backend) < 2; n++)
+        turn(d);
+    house_pass(d->house, 50);
+    fake_say(fake_living(d->house->backend, "acme"), MUX_FAILED, words, sizeof words);
+    assert_non_null(strstr(receive(d, NULL), "rolled back"));
+}
+
 static void a_client_that_goes_while_it_waits_loses_only_its_answer(void **state)
 {
     struct desk *d = *state;
@@ -437,6 +478,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(status_and_metrics_are_answered),
         TEST(what_is_no_call_is_refused_with_a_reason),
+        TEST(what_is_no_text_is_refused_like_anything_else),
         TEST(bodies_are_checked_before_anything_happens),
         TEST(an_image_is_refused_in_the_words_of_the_store),
         TEST(an_upload_that_breaks_off_leaves_nothing),
@@ -444,6 +486,7 @@ int main(void)
         TEST(a_tenant_is_shown_with_all_that_belongs_to_it),
         TEST(a_follower_hears_of_events_and_is_forgotten_when_it_goes),
         TEST(a_stop_is_answered_when_the_instance_has_stopped),
+        TEST(an_upgrade_that_failed_is_told_in_the_words_of_the_instance),
         TEST(a_client_that_goes_while_it_waits_loses_only_its_answer),
         TEST(a_log_is_shown_from_its_end),
         TEST(the_doctor_looks_without_holding_the_loop),
