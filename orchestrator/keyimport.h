@@ -1,6 +1,6 @@
 /* roomkey-keyimport: the one program that reads a private key which an admin gave.
  *
- * Short-lived, started by roomkeyd (cert_store.c) for one import:
+ * Short-lived, started by roomkeyd (cert_import.c) for one import:
  *
  *   roomkey-keyimport UID GID pair CHAIN KEY HOST…
  *   roomkey-keyimport UID GID self-signed HOST…
