@@ -124,13 +124,8 @@ static void kill_channel(struct channel *ch)
     ch->state = CHANNEL_DEAD;
     retire(ch);
     unmark(ch);
-    while ((c = TAILQ_FIRST(&ch->conns))) {
-        channel_leave(ch, c);
-        if (c->sm.state == CONN_CLOSED)
-            conn_settle(c);
-        else
-            conn_close(c, CONN_RST);
-    }
+    while ((c = TAILQ_FIRST(&ch->conns)))
+        relay_lost(c);
     ring_leave(&ch->ring);
     ring_bell(ch->bell_out);
     TAILQ_REMOVE(&ch->w->channels->all, ch, entry);

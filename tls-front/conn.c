@@ -29,7 +29,7 @@ static const struct sm_state states[CONN_STATE_NR] = {
     [CONN_HANDSHAKE] = {"HANDSHAKE",
                         SM_BIT(CONN_WAKING) | SM_BIT(CONN_ANSWER) | SM_BIT(CONN_CLOSED)},
     [CONN_WAKING] = {"WAKING", SM_BIT(CONN_RELAY) | SM_BIT(CONN_ANSWER) | SM_BIT(CONN_CLOSED)},
-    [CONN_RELAY] = {"RELAY", SM_BIT(CONN_CLOSED)},
+    [CONN_RELAY] = {"RELAY", SM_BIT(CONN_ANSWER) | SM_BIT(CONN_CLOSED)},
     [CONN_ANSWER] = {"ANSWER", SM_BIT(CONN_CLOSED)},
     [CONN_CLOSED] = {"CLOSED", 0},
 };
@@ -210,6 +210,11 @@ static void on_shutdown(uv_shutdown_t *req, int status)
     (void)req, (void)status; /* a client that is gone is told by reading */
 }
 
+static void on_lingered(uv_timer_t *timer)
+{
+    conn_close(timer->data, CONN_FIN);
+}
+
 static void flushed(struct conn *c)
 {
     free(c->out);
@@ -221,9 +226,12 @@ static void flushed(struct conn *c)
             conn_close(c, CONN_FIN);
             return;
         }
+        conn_deadline(c, c->w->options->linger * 1000ull, on_lingered);
     }
     if (c->sm.state == CONN_RELAY)
         relay_flushed(c);
+    else if (c->sm.state == CONN_ANSWER && c->eof)
+        conn_close(c, CONN_FIN);
 }
 
 static void on_written(uv_write_t *req, int status)
@@ -313,11 +321,28 @@ enum rc conn_write(struct conn *c, const uv_buf_t *bufs, unsigned n)
     return c->sm.state == CONN_CLOSED ? RC_IO : rc;
 }
 
+static void on_stalled(uv_timer_t *timer)
+{
+    struct conn *c = timer->data;
+    size_t unsent = uv_stream_get_write_queue_size((uv_stream_t *)&c->tcp);
+
+    if (unsent < c->unsent) {
+        c->unsent = unsent;
+        conn_deadline(c, c->w->options->stall * 1000ull, on_stalled);
+    } else {
+        conn_close(c, CONN_RST);
+    }
+}
+
 void conn_fin(struct conn *c)
 {
     c->fin = true;
-    if (c->out_len == 0 && !c->writing)
+    if (c->out_len == 0 && !c->writing) {
         flushed(c);
+        return;
+    }
+    c->unsent = uv_stream_get_write_queue_size((uv_stream_t *)&c->tcp);
+    conn_deadline(c, c->w->options->stall * 1000ull, on_stalled);
 }
 
 /*----- deadlines -----*/
@@ -344,14 +369,15 @@ static void scrap(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)
 
 static void on_scrap(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
 {
-    (void)buf;
-    if (n < 0)
-        conn_close(stream->data, CONN_FIN);
-}
+    struct conn *c = stream->data;
 
-static void on_lingered(uv_timer_t *timer)
-{
-    conn_close(timer->data, CONN_FIN);
+    (void)buf;
+    if (n == UV_EOF && !c->fin_sent) { /* its end; ours is not out */
+        conn_stop(c);
+        c->eof = true;
+    } else if (n < 0) {
+        conn_close(c, CONN_FIN);
+    }
 }
 
 void conn_answer(struct conn *c)
@@ -361,9 +387,19 @@ void conn_answer(struct conn *c)
     wake_leave(c->w, c);
     opening_free(c);
     conn_stop(c);
-    conn_deadline(c, c->w->options->linger * 1000ull, on_lingered);
     conn_read(c, scrap, on_scrap);
     conn_fin(c);
+}
+
+void conn_finish(struct conn *c)
+{
+    CHECK(c->fin && !c->channel);
+    sm_move(&c->sm, CONN_ANSWER);
+    conn_stop(c);
+    if (!c->eof)
+        conn_read(c, scrap, on_scrap);
+    else if (c->fin_sent)
+        conn_close(c, CONN_FIN);
 }
 
 void conn_close(struct conn *c, enum conn_how how)

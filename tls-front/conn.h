@@ -2,8 +2,9 @@
  *
  * Happy path: accepted -> HELLO -> ROUTE -> HANDSHAKE -> WAKING -> RELAY -> CLOSED,
  * where ROUTE and WAKING are passed at once when roomkeyd's answer is there
- * already.  The first five are opening.c's, RELAY is relay.c's; ANSWER is when the
- * front itself has the last word (an alert, the 503 page).
+ * already.  The first five are opening.c's, RELAY is relay.c's; ANSWER is when all
+ * words are said and the client only has to take them: the front's own (an alert,
+ * the 503 page), or those of a tenant that waits no longer.
  *
  * A connection is closed by conn_close(), from any state and safely from any
  * callback; it is freed when libuv has let go of it and the tenant, if it had
@@ -52,6 +53,7 @@ struct conn {
     uint32_t out_at, out_len;
     uv_write_t write;
     uv_shutdown_t shutdown;
+    size_t unsent;               /* by libuv, when that was last looked at */
     bool writing, fin, fin_sent; /* fin: after what is in `out` */
 
     struct opening *opening; /* owned, until the tenant has it */
@@ -91,7 +93,8 @@ void conn_stop(struct conn *c);
 /* Sends, or keeps what the socket does not take.  RC_FULL: more than it may keep;
  * RC_IO: the client is gone.  conn_close() is left to the caller. */
 RC_MUST_CHECK enum rc conn_write(struct conn *c, const uv_buf_t *bufs, unsigned n);
-/* FIN, after all that was written. */
+/* FIN, after all that was written, for which the client has `stall` from each byte
+ * to the next; from FIN on it has `linger` to end too. */
 void conn_fin(struct conn *c);
 
 /* `late` is called once in `ms`, unless set again. */
@@ -102,6 +105,8 @@ void conn_no_deadline(struct conn *c);
  * thrown away until it ends too or `linger` is over: a close with unread bytes
  * would make its TCP throw our words away. */
 void conn_answer(struct conn *c);
+/* The same after conn_fin() in RELAY, off the channel. */
+void conn_finish(struct conn *c);
 
 enum conn_how { CONN_FIN, CONN_RST };
 void conn_close(struct conn *c, enum conn_how how);

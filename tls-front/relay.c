@@ -240,9 +240,16 @@ void relay_flushed(struct conn *c)
     close_if_over(c);
 }
 
-static void on_lingered(uv_timer_t *timer)
+/* Its answer may be whole, and the client only slow to take it. */
+void relay_lost(struct conn *c)
 {
-    conn_close(timer->data, CONN_FIN);
+    channel_leave(c->channel, c);
+    if (c->sm.state == CONN_CLOSED)
+        conn_settle(c);
+    else if (c->close_got)
+        conn_finish(c);
+    else
+        conn_close(c, CONN_RST);
 }
 
 /* Each returns NULL, or what is wrong with the frame. */
@@ -303,7 +310,6 @@ static const char *take_close(struct conn *c, const struct mux_head *head)
     if (head->len != 0 || c->close_got)
         return "its CLOSE is malformed or the second";
     c->close_got = true;
-    conn_deadline(c, c->w->options->linger * 1000ull, on_lingered);
     conn_fin(c);
     return NULL;
 }
@@ -312,11 +318,7 @@ static const char *take_reset(struct conn *c, const struct mux_head *head)
 {
     if (head->len != 0)
         return "its RESET is malformed";
-    channel_leave(c->channel, c);
-    if (c->sm.state == CONN_CLOSED)
-        conn_settle(c);
-    else
-        conn_close(c, CONN_RST);
+    relay_lost(c);
     return NULL;
 }
 

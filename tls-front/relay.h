@@ -28,6 +28,9 @@ void relay_flushed(struct conn *c);
 /* The socket is closing: the tenant is told, now or when there is room. */
 void relay_end(struct conn *c);
 
+/* The tenant is through with the connection, or gone.  c may be freed. */
+void relay_lost(struct conn *c);
+
 /* One batch of frames; true when there may be more. */
 bool relay_frames(struct channel *ch);
 

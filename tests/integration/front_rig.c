@@ -347,17 +347,38 @@ void rig_put(struct rig_tenant *t, enum mux_type type, uint64_t conn, const void
         rig_ring_worker(t);
 }
 
+void rig_wait_taken(struct rig_tenant *t)
+{
+    struct ring_span span;
+    uint32_t n;
+
+    for (;;) {
+        ring_want(&t->ring, RING_NOTIFY_READ);
+        assert_int_equal(ring_writable(&t->ring, &span, &n), RC_OK);
+        if (n == t->ring.tx_size)
+            return;
+        rig_wait_bell(t);
+    }
+}
+
 /*----- clients -----*/
 
-void rig_connect(struct rig *r, struct rig_client *c)
+static void dial(struct rig *r, struct rig_client *c, int receive)
 {
     struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons((uint16_t)r->port)};
 
     to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     c->ssl = NULL;
     c->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (receive)
+        setsockopt(c->fd, SOL_SOCKET, SO_RCVBUF, &receive, sizeof receive);
     assert_int_equal(connect(c->fd, (struct sockaddr *)&to, sizeof to), 0);
     assert_int_equal(fcntl(c->fd, F_SETFL, O_NONBLOCK), 0);
+}
+
+void rig_connect(struct rig *r, struct rig_client *c)
+{
+    dial(r, c, 0);
 }
 
 void rig_hello(struct rig *r, struct rig_client *c, const struct rig_tls *how)
@@ -365,7 +386,7 @@ void rig_hello(struct rig *r, struct rig_client *c, const struct rig_tls *how)
     static const unsigned char alpn[] = "\x08http/1.1";
     SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
 
-    rig_connect(r, c);
+    dial(r, c, how->receive);
     if (how->version) {
         SSL_CTX_set_min_proto_version(ctx, how->version);
         SSL_CTX_set_max_proto_version(ctx, how->version);

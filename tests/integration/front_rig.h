@@ -75,6 +75,8 @@ void rig_take(struct rig_tenant *t, enum mux_type type, struct rig_frame *f);
 uint64_t rig_take_open(struct rig_tenant *t, struct handover *h);
 void rig_put(struct rig_tenant *t, enum mux_type type, uint64_t conn, const void *p, size_t n);
 void rig_ring_worker(struct rig_tenant *t);
+/* Waits until the worker has taken all frames. */
+void rig_wait_taken(struct rig_tenant *t);
 /* Waits until the worker rings. */
 void rig_wait_bell(struct rig_tenant *t);
 
@@ -91,6 +93,7 @@ struct rig_tls {
     const char *name;    /* NULL: RIG_NAME */
     SSL_SESSION *resume; /* or NULL */
     bool rsa;            /* takes RSA signatures only */
+    int receive;         /* bytes of its socket's buffer; 0: as the kernel likes */
 };
 
 void rig_connect(struct rig *r, struct rig_client *c);

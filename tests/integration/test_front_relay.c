@@ -92,6 +92,33 @@ static void a_client_that_ends_its_side_still_gets_its_answer(void **state)
     assert_true(clean);
 }
 
+/* The tenant waits some seconds for the client's end; a slow client needs longer
+ * for what is on its way to it. */
+static void an_answer_that_is_whole_outlives_the_tenant_that_gave_it(void **state)
+{
+    static const uint8_t block[16384];
+    static char got[4 * sizeof block];
+    struct rig_tls how = {.receive = 2048}; /* most of it is on its way for long */
+    bool clean;
+
+    (void)state;
+    rig_hang_up(&client, true);
+    rig_take(&tenant, MUX_RESET, &frame);
+    peer_dispose(&peer);
+    rig_hello(&rig, &client, &how);
+    assert_true(rig_shake(&client));
+    peer_take(&tenant, &peer);
+    peer_exchange(&tenant, &peer, &client);
+    for (int i = 0; i < 3; i++)
+        peer_write(&tenant, &peer, block, sizeof block);
+    peer_close(&tenant, &peer);
+    rig_wait_taken(&tenant);
+    rig_put(&tenant, MUX_RESET, peer.id, NULL, 0);
+    rig_wait_taken(&tenant);
+    assert_int_equal(rig_read_all(&client, got, sizeof got, &clean), 3 * sizeof block);
+    assert_true(clean);
+}
+
 static void a_tenant_that_ends_its_side_still_gets_the_rest(void **state)
 {
     char got[6] = "";
@@ -256,6 +283,7 @@ int main(void)
         TEST(a_reset_by_the_client_reaches_the_tenant),
         TEST(a_reset_by_the_tenant_reaches_the_client),
         TEST(a_client_that_ends_its_side_still_gets_its_answer),
+        TEST(an_answer_that_is_whole_outlives_the_tenant_that_gave_it),
         TEST(a_tenant_that_ends_its_side_still_gets_the_rest),
         TEST(a_body_larger_than_ring_and_credit_arrives_whole),
         TEST(a_client_that_does_not_read_costs_its_credit_and_no_more),
