@@ -47,9 +47,17 @@ struct house {
 
 /*----- before the loop -----*/
 
+/* The folders above are made too; what cannot be made the last step reports. */
 static enum rc make_folder(const char *path, mode_t mode, const char *option, char *absolute,
                            struct refusal *no)
 {
+    char above[PATH_MAX];
+
+    snprintf(above, sizeof above, "%s", path);
+    for (char *p = above + 1; *above && (p = strchr(p, '/')); *p++ = '/') {
+        *p = '\0';
+        mkdir(above, 0755);
+    }
     if ((mkdir(path, mode) != 0 && errno != EEXIST) || !realpath(path, absolute) ||
         access(absolute, W_OK | X_OK) != 0)
         return files_refuse_folder(no, path, option);
@@ -111,7 +119,9 @@ static enum rc choose_ground(struct house *h, struct refusal *no)
         snprintf(why, sizeof why, "the xen ground is not built into this roomkeyd yet");
     refusal_what(no, RC_UNSUPPORTED, "cannot run instances on the ground %s", wish);
     refusal_why(no, "%s", why);
-    return refusal_todo(no, "try --ground sandbox, and see roomkeyd --doctor");
+    return refusal_todo(no, strcmp(wish, "sandbox") == 0 || any
+                                ? "see roomkeyd --doctor"
+                                : "try --ground sandbox, and see roomkeyd --doctor");
 }
 
 static bool image_used(void *arg, const char *sha256)

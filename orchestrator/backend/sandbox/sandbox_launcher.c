@@ -283,8 +283,8 @@ enum rc sandbox_launcher_start(struct sandbox_launcher **out, uv_loop_t *loop, i
     uv_sem_wait(&s->ready);
     if (s->failed) {
         snprintf(why, size,
-                 "sandbox: could not %s: %s; run roomkeyd as root, outside of a container that "
-                 "forbids namespaces",
+                 "sandbox: could not %s: %s; run roomkeyd as root, outside of a chroot, and of a "
+                 "container that forbids namespaces",
                  s->failed, strerror(s->error));
         uv_thread_join(&s->thread);
         uv_close((uv_handle_t *)&s->async, on_closed);
