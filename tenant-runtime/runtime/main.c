@@ -46,5 +46,6 @@ static int run(int argc, char **argv)
 
 int main(int argc, char **argv)
 {
+    setvbuf(stdout, NULL, _IOLBF, 0); /* what an app prints is in the log before it may be killed */
     ground->exit(run(argc, argv));
 }

@@ -20,6 +20,10 @@
  * what is larger belongs on the heap, and a stack that runs over ends the instance.
  * When the client is gone these calls return RK_GONE; clean up and return.
  *
+ * An app has its memory, the clock and the connections that it is handed: no files,
+ * sockets, threads or processes.  A call of the C library that needs one ends the
+ * instance.  What it prints is in the tenant's log, a line at a time, as with rk_log.
+ *
  * A request, and every string got from it, lives until on_request returns. */
 #ifndef ROOMKEY_APP_H
 #define ROOMKEY_APP_H
