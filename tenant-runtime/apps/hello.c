@@ -64,9 +64,11 @@ static double ms(uint32_t us)
 /*----- the picture: a line a phase, along one axis of time -----*/
 
 #define WIDTH  760
-#define AXIS_X 170
-#define AXIS_W 480
+#define TIME_X 235 /* its end: beside the name, so that a narrow screen has both */
+#define AXIS_X 260
+#define AXIS_W 470
 #define ROW_H  36
+#define BAR_H  14 /* what is shorter than that is a dot */
 #define TOP    34
 #define TICKS  4
 
@@ -116,13 +118,14 @@ static void put_phase(struct picture *pic, const char *kind, const char *name, u
     int y = pic->y;
 
     put(pic->page, "<text class=\"name\" x=\"0\" y=\"%d\">%s</text>", y + 22, name);
-    if (w < 6)
-        put(pic->page, "<circle class=\"%s\" cx=\"%.1f\" cy=\"%d\" r=\"6\"/>", kind, x + w, y + 17);
+    if (w < BAR_H)
+        put(pic->page, "<circle class=\"%s\" cx=\"%.1f\" cy=\"%d\" r=\"%d\"/>", kind, x + w, y + 17,
+            BAR_H / 2);
     else
         put(pic->page,
-            "<rect class=\"%s\" x=\"%.1f\" y=\"%d\" width=\"%.1f\" height=\"14\" rx=\"7\"/>", kind,
-            x, y + 10, w);
-    put(pic->page, "<text class=\"time\" x=\"%d\" y=\"%d\">%.2f ms</text>", WIDTH, y + 22, ms(to));
+            "<rect class=\"%s\" x=\"%.1f\" y=\"%d\" width=\"%.1f\" height=\"%d\" rx=\"%d\"/>", kind,
+            x, y + 10, w, BAR_H, BAR_H / 2);
+    put(pic->page, "<text class=\"time\" x=\"%d\" y=\"%d\">%.2f ms</text>", TIME_X, y + 22, ms(to));
     pic->y += ROW_H;
 }
 
@@ -162,6 +165,7 @@ static const char style[] =
     "main{max-width:52rem;margin:8vh auto 4rem;padding:0 1.25rem}"
     ".card{background:var(--card);border:1px solid var(--line);border-top:6px solid var(--accent);"
     "border-radius:14px;padding:2.2rem 2.2rem 1.6rem}"
+    "@media(max-width:36rem){.card{padding:1.6rem 1.2rem 1.2rem}}"
     "h1{font-size:2.1rem;line-height:1.2;margin:.1rem 0 .4rem;overflow-wrap:anywhere}"
     ".tag{color:var(--accent);font-weight:600;margin:0}"
     "p{margin:.4rem 0}.soft{color:var(--soft)}"
@@ -192,8 +196,8 @@ static void put_story(struct page *p, const struct rk_connection *c)
             ms(t->boot_done_us - t->boot_asked_us), ms(t->handshake_us - t->boot_done_us));
     } else {
         put(p,
-            "It was asleep, and your hello woke it. It booted in %.2f ms, nearly all of it while "
-            "the handshake was running: you waited %.2f ms for it.",
+            "It was asleep, and your hello woke it. It booted in %.2f ms while the handshake was "
+            "running, which ended first: you waited %.2f ms for it.",
             ms(t->boot_done_us - t->boot_asked_us), ms(t->boot_done_us - t->handshake_us));
     }
     put(p, "</p>");
@@ -214,15 +218,16 @@ static void put_page(struct page *p, const struct rk_connection *c)
            "<meta name=\"viewport\" content=\"width=device-width,initial-scale=1\"><title>");
     put_escaped(p, rk_tenant());
     put(p,
-        " · Roomkey</title>%s<style>:root{--accent:%s}</style></head><body><main>"
+        " · Roomkey</title>%s<style>:root{--accent:%s}@media(prefers-color-scheme:dark)"
+        "{:root{--accent:%s}}</style></head><body><main>"
         "<div class=\"card\"><p class=\"tag\">%s</p><h1>",
-        style, IS_VERSION('2') ? "#7c4ddb" : "#0b8a7a",
+        style, IS_VERSION('2') ? "#7c4ddb" : "#0b8a7a", IS_VERSION('2') ? "#a78bfa" : "#2dbfae",
         IS_VERSION('2') ? "Now in version 2: welcome back to" : "Welcome to");
     put_escaped(p, rk_tenant());
     put(p, "</h1>");
     put_story(p, c);
     put_picture(p, c);
-    put(p, "<p class=\"soft\">The front finished the TLS handshake with the house's key and handed "
+    put(p, "<p class=\"soft\">The front finished the TLS handshake and handed "
            "over only the keys of this one connection. What you read was encrypted by this "
            "tenant's own instance.</p><dl>");
     snprintf(text, sizeof text, "%s %s, generation %llu", rk_name(), rk_version(),
