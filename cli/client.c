@@ -93,13 +93,13 @@ static int on_progress(void *arg, curl_off_t dtotal, curl_off_t dnow, curl_off_t
 
     (void)dtotal;
     (void)dnow;
+    if (time(NULL) <= x->started)
+        return 0;
     if (utotal > 0 && unow < utotal)
         fprintf(stderr, "\r%s %3d%%\033[K", x->waiting, (int)(unow * 100 / utotal));
-    else if (time(NULL) > x->started)
+    else
         fprintf(stderr, "\r%s %s\033[K", x->waiting,
                 text_duration((int64_t)(time(NULL) - x->started) * 1000, text));
-    else
-        return 0;
     x->shown = true;
     return 0;
 }

@@ -16,7 +16,7 @@ const struct noun nouns[] = {
     {"instance", "what is running now", instance_commands},
     {"cert", "certificates and their keys", cert_commands},
     {"logs", "what a tenant's program says", logs_commands},
-    {"events", "what happened: wakes, stops, upgrades, failures", events_commands},
+    {"events", "what happened: tenants, images, upgrades, crashes", events_commands},
     {"status", "one screen: tenants, running, memory, wakes", status_commands},
     {"doctor", "check this host: grounds, permissions, limits, what to do", doctor_commands},
     {NULL, NULL, NULL},

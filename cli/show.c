@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "cli/json.h"
 #include "cli/table.h"
@@ -50,6 +51,13 @@ static const char *size(const json_t *object, const char *member, char out[TEXT_
     return text_size(json_number(object, member), out);
 }
 
+static const char *instance_state(const json_t *tenant)
+{
+    const char *state = json_text(tenant, "instance_state");
+
+    return strcmp(state, "absent") == 0 ? "asleep" : state;
+}
+
 void show_images(const json_t *list)
 {
     char text[TEXT_SIZE];
@@ -81,11 +89,11 @@ void show_tenants(const json_t *list)
     table_init(&t, "", "TENANT|STATE|INSTANCE|IMAGE|IDLE|MEMORY|HOSTS");
     json_array_foreach(list, i, o)
     {
-        char *hosts = json_joined(json_object_get(o, "hosts"), ",");
+        char *hosts = json_joined(json_object_get(o, "hosts"), ", ");
 
         table_add(&t, "%s", json_text(o, "name"));
         table_add(&t, "%s", json_text(o, "state"));
-        table_add(&t, "%s", json_text(o, "instance_state"));
+        table_add(&t, "%s", instance_state(o));
         table_add(&t, "%s", json_text(o, "image"));
         table_add(&t, "%s", text_duration(json_number(o, "idle_ms"), text));
         table_add(&t, "%s", size(o, "memory", text));
@@ -126,7 +134,7 @@ void show_certificates(const json_t *list, const char *indent)
     table_init(&t, indent, "TENANT|NAMES|KEY|DAYS LEFT|FINGERPRINT");
     json_array_foreach(list, i, o)
     {
-        char *names = json_joined(json_object_get(o, "names"), ",");
+        char *names = json_joined(json_object_get(o, "names"), ", ");
         int64_t left = json_number(o, "not_after") - clock_unix_ms();
 
         table_add(&t, "%s", json_text(o, "tenant"));
@@ -204,7 +212,7 @@ void show_tenant(const json_t *tenant)
     else
         show_field("max connections", "no limit");
     show_field("added", "%s", relative(tenant, "created_at", text));
-    show_field("instance", "%s, generation %lld", json_text(tenant, "instance_state"),
+    show_field("instance", "%s, generation %lld", instance_state(tenant),
                (long long)json_number(tenant, "generation"));
     if (json_array_size(instances)) {
         puts("\nInstances");

@@ -1,4 +1,5 @@
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "cli/client.h"
@@ -21,8 +22,12 @@ static int add(struct call *c)
     body = command_body(c);
     json_object_set_new(body, "name", json_string(c->operands[0]));
     int rc = client_call(c->run, "POST", "/v1/tenants", body, NULL, &tenant);
-    if (!rc && !show_json(c, tenant))
-        printf("added %s, reachable as %s\n", c->operands[0], command_value(c, "host")->text);
+    if (!rc && !show_json(c, tenant)) {
+        char *hosts = json_joined(json_object_get(tenant, "hosts"), ", ");
+
+        printf("added %s, reachable as %s\n", c->operands[0], hosts);
+        free(hosts);
+    }
     json_decref(tenant);
     return rc;
 }
@@ -113,15 +118,17 @@ static int upgrade(struct call *c)
     return rc;
 }
 
-#define LIMITS                                                                                       \
-    {"memory", "SIZE", "memory", OPTION_SIZE, false, "of an instance: 16M"},                         \
-        {"idle",          "DURATION", "idle_ms",                                                     \
-         OPTION_DURATION, false,      "without connections or bytes, then it is put to sleep: 60s"}, \
-        {"max-connections", "N",   "max_connections",                                                \
-         OPTION_COUNT,      false, "at once in each front worker; 0: no limit"},                     \
-    {                                                                                                \
-        "wake-timeout", "DURATION", "wake_timeout_ms", OPTION_DURATION, false,                       \
-            "what a connection waits for an instance, then gets a 503: 10s"                          \
+#define LIMITS                                                                               \
+    {"memory",    "SIZE", "memory",                                                          \
+     OPTION_SIZE, false,  "of an instance (default: what its image asks for)"},              \
+        {"idle",    "DURATION",                                                              \
+         "idle_ms", OPTION_DURATION,                                                         \
+         false,     "without connections or bytes, then it is put to sleep (default: 60s)"}, \
+        {"max-connections", "N",   "max_connections",                                        \
+         OPTION_COUNT,      false, "at once in each front worker (default: 0, no limit)"},   \
+    {                                                                                        \
+        "wake-timeout", "DURATION", "wake_timeout_ms", OPTION_DURATION, false,               \
+            "what a connection waits for an instance, then gets a 503 (default: 10s)"        \
     }
 
 static const struct option add_options[] = {
@@ -143,7 +150,7 @@ static const struct option set_options[] = {
 static const struct option upgrade_options[] = {
     {"image", "NAME:VERSION", "image", OPTION_TEXT, true, "the version to move to"},
     {"max-wait", "DURATION", "max_wait_ms", OPTION_DURATION, false,
-     "for the tenant to be idle, then new connections move: 10m"},
+     "for the tenant to be idle, then new connections move (default: 10m)"},
     {"wait", NULL, "wait", OPTION_FLAG, false, "return when it has moved or was rolled back"},
     {NULL, NULL, NULL, OPTION_FLAG, false, NULL},
 };

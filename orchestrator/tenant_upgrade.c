@@ -47,7 +47,7 @@ static void arrived(struct tenant *t)
                     "new connections go to %s, generation %" PRIu64, t->current->image_ref,
                     t->current->generation);
     }
-    snprintf(text, sizeof text, "tenant %s runs %s", t->name, t->image_ref);
+    snprintf(text, sizeof text, "it runs %s", t->image_ref);
     tenant_upgrade_done(t, FLEET_UPGRADE_DONE, text);
 }
 
@@ -119,8 +119,7 @@ void tenant_upgrade_step(struct tenant *t)
         /* Asleep: there is nothing to wait for. */
         char text[REGISTRY_TEXT_SIZE];
 
-        snprintf(text, sizeof text, "tenant %s is asleep: its next wake runs %s", t->name,
-                 t->image_ref);
+        snprintf(text, sizeof text, "it is asleep: its next wake runs %s", t->image_ref);
         tenant_upgrade_done(t, FLEET_UPGRADE_DONE, text);
     }
     if (i && i->image == t->image && instance_serves(i))

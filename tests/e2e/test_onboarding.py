@@ -128,6 +128,13 @@ def test_logs_show_what_a_tenant_says(house):
     until(lambda: house.cli("logs", "crashlog"), "a log line")
 
 
+def test_the_events_of_one_tenant_are_its_own(house):
+    house.add_tenant("eventful")
+    house.cli("tenant", "suspend", "eventful")
+    lines = house.cli("events", "--tenant", "eventful").splitlines()
+    assert len(lines) == 2 and all("eventful" in line for line in lines), lines
+
+
 # -- refusals: one line, and nothing lost
 
 
@@ -156,6 +163,8 @@ def test_help_is_everywhere(house):
     for program in ("roomkey", "roomkeyd", "roomkey-front", "roomkey-cc"):
         done = subprocess.run([BUILD / "bin" / program, "--help"], capture_output=True, text=True, timeout=10)
         assert done.returncode == 0 and program in done.stdout, program
+        done = subprocess.run([BUILD / "bin" / program, "--version"], capture_output=True, text=True, timeout=10)
+        assert done.returncode == 0 and done.stdout.startswith(program), program
     for command in ("image", "tenant", "instance", "cert", "logs", "events", "status", "doctor"):
         assert command in house.cli(command, "--help")
 
