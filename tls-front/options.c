@@ -9,7 +9,19 @@
 #include <unistd.h>
 #include <uv.h>
 
-enum { OPT_RUN = 256, OPT_LISTEN, OPT_WORKERS, OPT_HTTP, OPT_ACME, OPT_USER, OPT_HELP, OPT_LIMITS };
+#include "common/host/version.h"
+
+enum {
+    OPT_RUN = 256,
+    OPT_LISTEN,
+    OPT_WORKERS,
+    OPT_HTTP,
+    OPT_ACME,
+    OPT_USER,
+    OPT_HELP,
+    OPT_VERSION,
+    OPT_LIMITS
+};
 
 static void help(void)
 {
@@ -33,7 +45,8 @@ static void help(void)
 #define X(name, flag, value, text) printf("  --%-20s %s (default: %d)\n", flag " N", text, value);
     OPTIONS_LIMITS(X)
 #undef X
-    printf("\nSIGTERM: no new connections; open ones have --drain seconds; then exit 0.\n");
+    printf("\n  --version, --help\n\nSIGTERM: no new connections; open ones have --drain seconds; "
+           "then exit 0.\n");
 }
 
 __attribute__((noreturn, format(printf, 1, 2))) static void usage(const char *fmt, ...)
@@ -106,7 +119,7 @@ void options_parse(struct options *o, int argc, char **argv)
         {"run", 1, NULL, OPT_RUN},         {"listen", 1, NULL, OPT_LISTEN},
         {"workers", 1, NULL, OPT_WORKERS}, {"listen-http", 1, NULL, OPT_HTTP},
         {"acme-dir", 1, NULL, OPT_ACME},   {"user", 1, NULL, OPT_USER},
-        {"help", 0, NULL, OPT_HELP},
+        {"help", 0, NULL, OPT_HELP},       {"version", 0, NULL, OPT_VERSION},
     };
     int n = OPT_LIMITS - OPT_RUN, c;
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
@@ -148,6 +161,9 @@ void options_parse(struct options *o, int argc, char **argv)
             break;
         case OPT_HELP:
             help();
+            exit(0);
+        case OPT_VERSION:
+            puts("roomkey-front " ROOMKEY_VERSION);
             exit(0);
         case ':':
             usage("%s needs a value", argv[optind - 1]);
