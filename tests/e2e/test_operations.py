@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from house import BUILD, IMAGES, get, until
+from house import BUILD, IMAGES, Daemon, get, until
 
 GREETER = """
 #include <roomkey/app.h>
@@ -32,6 +32,17 @@ static void serve(struct rk_request *req) { rk_reply(req, 200, "text/plain", "",
 ROOMKEY_APP("hanging", "1.0.0", .on_start = start, .on_request = serve);
 """
 
+PRINTING = """
+#include <roomkey/app.h>
+#include <stdio.h>
+static void serve(struct rk_request *req)
+{
+    printf("served %s\\n", rk_path(req));
+    rk_reply(req, 200, "text/plain", "", 0);
+}
+ROOMKEY_APP("printing", "1.0.0", .on_request = serve);
+"""
+
 
 def build(folder, name, source):
     (folder / f"{name}.c").write_text(source)
@@ -44,6 +55,15 @@ def test_an_app_of_ones_own_is_online_with_three_commands(house, tmp_path):
     house.cli("image", "add", "greeter:1.0.0", build(tmp_path, "greeter", GREETER))
     house.cli("tenant", "add", "own", "--image", "greeter:1.0.0", "--host", "own.localhost", "--self-signed")
     assert house.curl("own", "/", "-k", "-H", "X-Who: you") == "own greets you\n"
+
+
+def test_what_an_app_prints_is_in_its_log_at_once(house, tmp_path):
+    house.cli("image", "add", "printing:1.0.0", build(tmp_path, "printing", PRINTING))
+    house.add_tenant("printing", "printing:1.0.0")
+    for path in ("/1", "/2", "/3"):
+        house.curl("printing", path)
+    until(lambda: "served /3" in house.cli("logs", "printing"), "the third line")
+    assert house.cli("logs", "printing", "--lines", "2").count("served") == 2
 
 
 def test_past_the_wake_deadline_the_front_answers_503_itself(house, tmp_path):
@@ -199,6 +219,16 @@ def test_a_graceful_stop_of_the_front_lets_a_download_finish(make_house):
 def test_roomkeyd_says_why_it_does_not_start(tmp_path, args, says):
     done = subprocess.run([BUILD / "bin/roomkeyd", "--state", tmp_path / "s", "--run", tmp_path / "r", *args], capture_output=True, text=True, timeout=20)
     assert done.returncode in (1, 2) and says in done.stderr, done
+
+
+def test_roomkeyd_makes_the_folders_that_lead_to_its_own(tmp_path):
+    args = ["--state", tmp_path / "var/lib/state", "--run", tmp_path / "run/here/run"]
+    daemon = Daemon([BUILD / "bin/roomkeyd", *args], tmp_path / "log")
+    try:
+        daemon.ready("(?m)^roomkeyd: ready.*$")
+    finally:
+        daemon.stop()
+        daemon.close()
 
 
 def test_ground_auto_chooses_what_the_host_has(make_house):
