@@ -251,8 +251,12 @@ static void flush(struct conn *c)
             channel_wait_room(c->ch, c);
         return;
     }
-    if (c->shut && c->out_over && !c->fin_out && channel_put(c->ch, c, MUX_CLOSE, NULL, 0) == RC_OK)
+    if (c->shut && c->out_over && !c->fin_out &&
+        channel_put(c->ch, c, MUX_CLOSE, NULL, 0) == RC_OK) {
         c->fin_out = true;
+        if (c->lingering)
+            conn_deadline(c, LIMIT_LINGER_MS);
+    }
 }
 
 enum rc conn_send(struct conn *c, const void *data, size_t len)
@@ -432,8 +436,8 @@ void conn_settle(struct conn *c)
         return;
     }
     if (c->shut && c->http.state != HTTP_SERVING) {
-        if (!c->lingering)
-            conn_deadline(c, LIMIT_LINGER_MS);
+        if (!c->lingering) /* our end may wait for a slow client to take what is before it */
+            conn_deadline(c, c->fin_out ? LIMIT_LINGER_MS : LIMIT_WRITE_MS);
         c->lingering = true;
         if (c->in || c->plain_len)
             input_discard(c);

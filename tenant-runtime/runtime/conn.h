@@ -57,7 +57,7 @@ struct conn {
     bool shut;      /* we send no more data; what is owed goes out, then CLOSE */
     bool out_over;  /* close_notify or an alert is out */
     bool fin_out;   /* our CLOSE is out */
-    bool lingering; /* LIMIT_LINGER_MS are running */
+    bool lingering; /* LIMIT_WRITE_MS for our end, then LIMIT_LINGER_MS for its, are running */
     bool broken;    /* to be reset at the next conn_settle */
     bool gone;      /* over at once */
 

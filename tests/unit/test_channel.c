@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "tenant-runtime/include/roomkey/app.h"
+#include "tenant-runtime/runtime/limits.h"
 #include "tenant-runtime/runtime/runtime.h"
 #include "tests/unit/fake_front.h"
 #include "tests/unit/record_fixture.h"
@@ -40,7 +41,7 @@ static bool health(void)
 
 static void serve(struct rk_request *req)
 {
-    static char block[50000];
+    static char block[50000], window[64308];
     const char *path = rk_path(req);
 
     if (strcmp(path, "/sleep") == 0) {
@@ -57,6 +58,9 @@ static void serve(struct rk_request *req)
                 gone++;
                 return;
             }
+    } else if (strcmp(path, "/window") == 0) {
+        /* Leaves 8 bytes of a TLS 1.3 connection's credit. */
+        rk_reply(req, 200, NULL, window, sizeof window);
     } else if (strcmp(path, "/read") == 0) {
         while (rk_read(req, block, sizeof block) > 0)
             ;
@@ -220,6 +224,25 @@ static void a_slow_reader_stops_nobody_else(void **state)
     assert_true(slow->reset);
     assert_int_equal(gone, 1);
     assert_int_equal(rt.in_flight, 0);
+}
+
+/* Its window is full to the last bytes: there is no credit for close_notify. */
+static void a_slow_reader_gets_the_end_of_its_answer_too(void **state)
+{
+    struct front_client *c = front_open(0, SUITE_13, NULL);
+
+    (void)state;
+    c->no_credit = true;
+    front_send_text(c, "GET /window HTTP/1.1\r\nHost: " FRONT_SNI "\r\nConnection: close\r\n\r\n");
+    assert_int_equal(rt.in_flight, 0);
+    assert_false(c->closed);
+    front_sleep(LIMIT_WRITE_MS - 1000);
+    assert_false(c->reset);
+    c->no_credit = false;
+    front_pump();
+    assert_true(c->closed && c->notified);
+    front_sleep(LIMIT_LINGER_MS); /* it has less time for its own end */
+    assert_true(c->reset);
 }
 
 static void a_full_ring_is_shared_when_there_is_room_again(void **state)
@@ -712,6 +735,7 @@ int main(void)
         TEST(a_long_answer_comes_whole_through_credit_and_ring),
         TEST(a_long_body_comes_through_with_its_credit_returned),
         TEST(a_slow_reader_stops_nobody_else),
+        TEST(a_slow_reader_gets_the_end_of_its_answer_too),
         TEST(a_full_ring_is_shared_when_there_is_room_again),
         TEST(requests_past_the_bound_wait_for_their_turn),
         TEST(connections_past_the_bound_are_reset),
