@@ -1,6 +1,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -52,7 +53,44 @@ static enum rc migrate_one(struct registry *r, unsigned to)
     return db_end(r, rc);
 }
 
-static enum rc migrate(struct registry *r, const char *path, struct refusal *no)
+static void note_file(void *arg, const char *name)
+{
+    bool *any = arg;
+
+    *any = *any || name[0] != '.';
+}
+
+static bool has_files(const char *state_dir, const char *name)
+{
+    char path[PATH_MAX + 16];
+    bool any = false;
+    int dir;
+
+    snprintf(path, sizeof path, "%s/%s", state_dir, name);
+    dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (dir < 0)
+        return errno != ENOENT;
+    any = files_each(dir, note_file, &any) != RC_OK || any;
+    close(dir);
+    return any;
+}
+
+/* To a new registry every file is one that nobody needs, and would be swept: keys for good. */
+static enum rc check_lost(const char *state_dir, const char *path, struct refusal *no)
+{
+    const char *folder = has_files(state_dir, "keys")            ? "keys"
+                         : has_files(state_dir, "images/sha256") ? "images"
+                                                                 : NULL;
+
+    if (!folder)
+        return RC_OK;
+    refuse_open(no, RC_NOT_FOUND, path, "");
+    refusal_why(no, "it is missing or empty, but %s/%s is not", state_dir, folder);
+    return refusal_todo(no, "restore roomkey.db from a backup, or give an empty --state folder");
+}
+
+static enum rc migrate(struct registry *r, const char *state_dir, const char *path,
+                       struct refusal *no)
 {
     int64_t version;
     enum rc rc = db_number(r, &version, "PRAGMA user_version", "");
@@ -65,6 +103,10 @@ static enum rc migrate(struct registry *r, const char *path, struct refusal *no)
                     (long long)version, registry_schema_nr);
         return refusal_todo(no, "run a roomkeyd at least as new as the one that wrote it");
     }
+    if (version == 0)
+        rc = check_lost(state_dir, path, no);
+    if (rc)
+        return rc;
     for (unsigned v = (unsigned)version; v < registry_schema_nr; v++) {
         rc = migrate_one(r, v + 1);
         if (rc)
@@ -122,7 +164,7 @@ enum rc registry_open(const char *state_dir, struct registry **out, struct refus
         (void)db_advise(rc, no);
         goto out;
     }
-    rc = migrate(r, path, no);
+    rc = migrate(r, state_dir, path, no);
 out:
     if (rc)
         registry_close(r);

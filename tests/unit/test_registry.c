@@ -201,6 +201,30 @@ static void a_second_roomkeyd_is_refused(void **state)
     assert_null(second);
 }
 
+/* To an empty registry nobody needs any key: roomkeyd would sweep them all. */
+static void a_lost_database_is_refused_while_keys_or_images_are_there(void **state)
+{
+    static const char *const folders[] = {"keys", "images/sha256"};
+    struct house *h = *state;
+
+    for (size_t i = 0; i < sizeof folders / sizeof *folders; i++) {
+        registry_close(h->r);
+        h->r = NULL;
+        assert_int_equal(scratch_sh(&h->scratch,
+                                    "rm -rf roomkey.db* keys images && mkdir -p '%s' && touch "
+                                    "'%s/.temporary' '%s/of-a-tenant'",
+                                    folders[i], folders[i], folders[i]),
+                         0);
+        /* Again: the first try must not make it look like a registry. */
+        for (int again = 0; again < 2; again++) {
+            assert_int_equal(registry_open(h->scratch.dir, &h->r, &h->no), RC_NOT_FOUND);
+            must_say(h, "from a backup");
+        }
+        assert_int_equal(scratch_sh(&h->scratch, "rm '%s/of-a-tenant'", folders[i]), 0);
+        must(h, registry_open(h->scratch.dir, &h->r, &h->no));
+    }
+}
+
 static void a_newer_schema_is_refused_and_left_alone(void **state)
 {
     struct house *h = *state;
@@ -895,6 +919,7 @@ int main(void)
         TEST(what_was_acknowledged_is_there_after_reopening),
         TEST(nobody_else_may_read_the_database),
         TEST(a_second_roomkeyd_is_refused),
+        TEST(a_lost_database_is_refused_while_keys_or_images_are_there),
         TEST(a_newer_schema_is_refused_and_left_alone),
         TEST(a_migration_that_fails_leaves_nothing_behind),
         TEST(a_file_that_is_no_database_is_refused),
