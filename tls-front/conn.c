@@ -134,13 +134,24 @@ static void peer_name(struct conn *c, struct sockaddr_storage *addr)
     }
 }
 
-static bool within_limits(struct worker *w, const struct sockaddr_storage *addr)
+/* No accept() may ever fail for want of a descriptor: libuv would open one, which
+ * the system call filter does not forgive. */
+static bool is_last_file(const struct conn *c)
 {
+    uv_os_fd_t fd;
+
+    return uv_fileno((const uv_handle_t *)&c->tcp, &fd) != 0 || fd >= c->w->client_files;
+}
+
+static bool within_limits(struct conn *c, const struct sockaddr_storage *addr)
+{
+    struct worker *w = c->w;
+
     if (!rate_allow(w->rates, addr)) {
         COUNT(w, refused_rate_total)++;
         return false;
     }
-    if (w->conns->count > w->options->max_connections ||
+    if (w->conns->count > w->options->max_connections || is_last_file(c) ||
         COUNT(w, handshakes) >= w->options->max_handshakes) {
         COUNT(w, refused_limit_total)++;
         return false;
@@ -176,7 +187,7 @@ void conn_on_connection(uv_stream_t *listener, int status)
         return;
     }
     peer_name(c, &addr);
-    if (!within_limits(w, &addr)) {
+    if (!within_limits(c, &addr)) {
         conn_close(c, CONN_RST);
         return;
     }

@@ -1,5 +1,6 @@
 #include "tls-front/worker.h"
 
+#include <limits.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -144,14 +145,15 @@ static enum rc listen_all(struct worker *w, const struct worker_start *start)
 }
 
 /* As many descriptors as connections may need, if that is allowed. */
-static void raise_files(const struct worker *w)
+static void raise_files(struct worker *w)
 {
     struct rlimit r;
 
-    if (getrlimit(RLIMIT_NOFILE, &r) != 0)
-        return;
+    CHECK(getrlimit(RLIMIT_NOFILE, &r) == 0);
     r.rlim_cur = r.rlim_max;
     setrlimit(RLIMIT_NOFILE, &r);
+    /* Connections leave an eighth to channels and to what roomkeyd sends. */
+    w->client_files = r.rlim_max < INT_MAX ? (int)(r.rlim_max - r.rlim_max / 8) : INT_MAX;
     if (w->index == 0 && r.rlim_max < w->options->max_connections + 1024ull)
         log_warning("at most %llu open files: that is too few for --max-connections %u; raise the "
                     "limit (LimitNOFILE=, ulimit -n)",

@@ -30,6 +30,7 @@ struct worker {
     struct ticket_secrets secrets;
     uint64_t counters[CONTROL_COUNTER_NR];
     bool draining;
+    int client_files; /* descriptors from this number on are not for clients */
     /* Each module's own, owned. */
     struct orch *orch;
     struct routes *routes;

@@ -85,15 +85,21 @@ static void read_ready(struct rig *r)
     }
 }
 
+unsigned rig_files;
+
 void rig_start(struct rig *r, const char *const *extra)
 {
-    const char *argv[32] = {ROOMKEY_FRONT, "--run", r->dir,    "--listen", "127.0.0.1:0",
-                            "--workers",   "1",     "--drain", "1"};
-    size_t n = 9;
+    char files[32];
+    const char *argv[32] = {
+        "/usr/bin/prlimit", files,         "--",        ROOMKEY_FRONT, "--run",   r->dir,
+        "--listen",         "127.0.0.1:0", "--workers", "1",           "--drain", "1"};
+    const char **program = rig_files ? argv : argv + 3;
+    size_t n = 12;
     posix_spawn_file_actions_t actions;
     int pipes[2];
 
     memset(r, 0, sizeof *r);
+    snprintf(files, sizeof files, "--nofile=%u:%u", rig_files, rig_files);
     strcpy(r->dir, "/tmp/roomkey-rig-XXXXXX");
     assert_non_null(mkdtemp(r->dir));
     make_certificates(r);
@@ -104,7 +110,8 @@ void rig_start(struct rig *r, const char *const *extra)
     posix_spawn_file_actions_init(&actions);
     posix_spawn_file_actions_adddup2(&actions, pipes[1], 2);
     assert_int_equal(
-        posix_spawn(&r->front, argv[0], &actions, NULL, (char **)(uintptr_t)argv, environ), 0);
+        posix_spawn(&r->front, program[0], &actions, NULL, (char **)(uintptr_t)program, environ),
+        0);
     posix_spawn_file_actions_destroy(&actions);
     close(pipes[1]);
     r->log = pipes[0];

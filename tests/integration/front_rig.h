@@ -30,6 +30,9 @@ struct rig {
     int port, http_port;
 };
 
+/* Descriptors that the front is allowed; 0: as many as the test. */
+extern unsigned rig_files;
+
 /* Starts the front with one worker and the options in `extra` (NULL-terminated,
  * may be NULL); back when the worker is in step with the fake roomkeyd. */
 void rig_start(struct rig *r, const char *const *extra);

@@ -110,6 +110,27 @@ static void a_source_that_comes_too_often_is_turned_away(void **state)
     rig_stop(&rig);
 }
 
+/* Without a descriptor left a worker could not go on. */
+static void clients_do_not_get_the_last_descriptors(void **state)
+{
+    enum { FILES = 100, CLIENTS = 150 };
+    struct rig_client c[CLIENTS];
+    struct control_msg m;
+
+    (void)state;
+    rig_files = FILES;
+    rig_start(&rig, NULL);
+    rig_files = 0;
+    for (int i = 0; i < CLIENTS; i++)
+        rig_connect(&rig, &c[i]);
+    do
+        rig_expect(&rig, CONTROL_STATS, &m);
+    while (m.counters[CONTROL_COUNTER_refused_limit_total] < CLIENTS - FILES);
+    for (int i = 0; i < CLIENTS; i++)
+        rig_hang_up(&c[i], true);
+    rig_stop(&rig);
+}
+
 static void a_hello_that_does_not_come_is_not_waited_for(void **state)
 {
     static const char *const extra[] = {"--hello-timeout", "1", NULL};
@@ -131,6 +152,7 @@ int main(void)
         cmocka_unit_test(plain_http_redirects_and_serves_challenges_and_nothing_else),
         cmocka_unit_test(a_worker_that_is_killed_is_replaced_on_the_same_port),
         cmocka_unit_test(a_source_that_comes_too_often_is_turned_away),
+        cmocka_unit_test(clients_do_not_get_the_last_descriptors),
         cmocka_unit_test(a_hello_that_does_not_come_is_not_waited_for),
     };
 
