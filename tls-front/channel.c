@@ -201,6 +201,7 @@ static void resume_blocked(struct channel *ch)
     struct conn *c, *last = TAILQ_LAST(&ch->blocked, conn_list);
     bool done = !last;
 
+    ch->blocked_s = 0;
     while (!done && !ch->broken) {
         c = TAILQ_FIRST(&ch->blocked);
         done = c == last;
@@ -460,6 +461,10 @@ void channels_second(struct worker *w)
     TAILQ_FOREACH(ch, &w->channels->all, entry)
     {
         ch->idle_rings = 0;
+        if (TAILQ_EMPTY(&ch->blocked))
+            ch->blocked_s = 0;
+        else if (++ch->blocked_s > w->options->stall)
+            channel_complain(ch, "it takes nothing from its full ring");
         if (ch->bytes > 0 || ch->connections != ch->told_connections)
             send_activity(ch);
     }

@@ -54,6 +54,7 @@ struct channel {
     struct conn_list conns; /* those with an id on it */
     uint32_t connections;
     struct conn_list blocked; /* those that wait for ring room, in turn */
+    uint32_t blocked_s;       /* seconds since any of them had some */
 
     uint64_t bytes; /* both ways, not yet told */
     uint32_t told_connections;

@@ -18,16 +18,17 @@ struct options_listen {
 };
 
 /* Each limit: X(field, flag, default, help). */
-#define OPTIONS_LIMITS(X)                                                                     \
-    X(max_connections, "max-connections", 10000, "open connections a worker")                 \
-    X(max_handshakes, "max-handshakes", 1000, "handshakes in progress a worker")              \
-    X(hello_timeout, "hello-timeout", 10, "seconds for the whole ClientHello")                \
-    X(handshake_timeout, "handshake-timeout", 10, "seconds for the handshake after it")       \
-    X(rate, "rate", 2000,                                                                     \
-      "new connections a second from one source (IPv6: a /64), a worker; 0: any")             \
-    X(linger, "linger", 10, "seconds for the client's end after ours")                        \
-    X(stall, "stall", 60, "seconds for a client to take any more of an answer that is whole") \
-    X(drain, "drain", 30, "seconds for open connections at SIGTERM")                          \
+#define OPTIONS_LIMITS(X)                                                                    \
+    X(max_connections, "max-connections", 10000, "open connections a worker")                \
+    X(max_handshakes, "max-handshakes", 1000, "handshakes in progress a worker")             \
+    X(hello_timeout, "hello-timeout", 10, "seconds for the whole ClientHello")               \
+    X(handshake_timeout, "handshake-timeout", 10, "seconds for the handshake after it")      \
+    X(rate, "rate", 2000,                                                                    \
+      "new connections a second from one source (IPv6: a /64), a worker; 0: any")            \
+    X(linger, "linger", 10, "seconds for the client's end after ours")                       \
+    X(stall, "stall", 60,                                                                    \
+      "seconds for a client to take any more of an ended answer, a tenant of its full ring") \
+    X(drain, "drain", 30, "seconds for open connections at SIGTERM")                         \
     X(max_routes, "max-routes", 4096, "host names kept with their certificates, a worker")
 
 struct options {

@@ -13,19 +13,24 @@ static struct rig_client client;
 static struct peer peer;
 static struct rig_frame frame;
 
-/* Every test begins with one open connection. */
-static int set_up(void **state)
+static void begin(const char *const *extra)
 {
     struct rig_tls how = {0};
 
-    (void)state;
-    rig_start(&rig, NULL);
+    rig_start(&rig, extra);
     rig_tenant_make(&tenant, 1);
     rig_hello(&rig, &client, &how);
     peer_answer_wake(&rig, &tenant);
     assert_true(rig_shake(&client));
     peer_take(&tenant, &peer);
     peer_exchange(&tenant, &peer, &client);
+}
+
+/* Every test begins with one open connection. */
+static int set_up(void **state)
+{
+    (void)state;
+    begin(NULL);
     return 0;
 }
 
@@ -230,6 +235,27 @@ static void more_credit_than_was_used_is_complained_of(void **state)
     expect_complaint();
 }
 
+/* It would hold its clients' connections, and their keys here, for as long as it likes. */
+static void a_tenant_that_takes_nothing_is_complained_of(void **state)
+{
+    static const char *const extra[] = {"--stall", "1", NULL};
+    static const uint8_t window[MUX_CREDIT_INITIAL];
+    struct rig_tls how = {0};
+    struct rig_client more[2];
+
+    tear_down(state);
+    begin(extra);
+    SSL_write(client.ssl, window, sizeof window);
+    for (int i = 0; i < 2; i++) { /* as much as the ring holds, and one that waits */
+        rig_hello(&rig, &more[i], &how);
+        assert_true(rig_shake(&more[i]));
+        SSL_write(more[i].ssl, window, sizeof window);
+    }
+    expect_complaint();
+    for (int i = 0; i < 2; i++)
+        rig_hang_up(&more[i], true);
+}
+
 static void frames_of_a_connection_that_is_over_are_dropped(void **state)
 {
     (void)state;
@@ -291,6 +317,7 @@ int main(void)
         TEST(an_impossible_index_is_complained_of),
         TEST(a_frame_of_a_type_that_nobody_sends_is_complained_of),
         TEST(more_credit_than_was_used_is_complained_of),
+        TEST(a_tenant_that_takes_nothing_is_complained_of),
         TEST(frames_of_a_connection_that_is_over_are_dropped),
         TEST(open_and_awake_go_on_without_roomkeyd),
         TEST(a_release_drains_and_is_told_when_the_last_has_left),
