@@ -131,10 +131,10 @@ uint64_t rk_generation(void);
 uint32_t rk_busy(uint64_t ms);
 void rk_busy_end(uint32_t lease);
 
-uint64_t rk_now_ns(void);      /* monotonic */
-int64_t rk_unix_ms(void);      /* wall clock */
+uint64_t rk_now_ns(void);                          /* monotonic */
+int64_t rk_unix_ms(void);                          /* wall clock */
 int rk_sleep(struct rk_request *req, uint64_t ms); /* 0, or RK_GONE at once */
-void rk_random(void *buf, size_t len); /* cryptographic; never fails */
+void rk_random(void *buf, size_t len);             /* cryptographic; never fails */
 
 enum rk_level { RK_ERROR = 3, RK_WARNING = 4, RK_INFO = 6, RK_DEBUG = 7 };
 __attribute__((format(printf, 2, 3))) void rk_log(enum rk_level level, const char *fmt, ...);
@@ -146,33 +146,33 @@ __attribute__((format(printf, 2, 3))) void rk_log(enum rk_level level, const cha
 #ifndef ROOMKEY_MEMORY_KIB
 #define ROOMKEY_MEMORY_KIB 8192
 #endif
-#define ROOMKEY_ABI 1
+#define ROOMKEY_ABI  1
 #define ROOMKEY_ALPN "http/1.1"
 
-#define ROOMKEY_TEXT(field, s)                                                                     \
-    uint16_t field##_len;                                                                          \
+#define ROOMKEY_TEXT(field, s) \
+    uint16_t field##_len;      \
     char field[sizeof(s) - 1]
 
-#define ROOMKEY_APP(name_, version_, ...)                                                          \
-    const struct rk_app rk_app = {__VA_ARGS__};                                                    \
-    const char rk_app_name[] = name_;                                                              \
-    const char rk_app_version[] = version_;                                                        \
-    struct __attribute__((packed)) rk_manifest {                                                   \
-        uint16_t manifest_version, abi;                                                            \
-        uint32_t memory_kib;                                                                       \
-        ROOMKEY_TEXT(name, name_);                                                                 \
-        ROOMKEY_TEXT(version, version_);                                                           \
-        ROOMKEY_TEXT(alpn, ROOMKEY_ALPN);                                                          \
-    };                                                                                             \
-    __attribute__((section(".note.roomkey"), used, aligned(4))) const struct {                     \
-        uint32_t namesz, descsz, type;                                                             \
-        char vendor[8];                                                                            \
-        struct rk_manifest desc;                                                                   \
-    } rk_note = {8,                                                                                \
-                 sizeof(struct rk_manifest),                                                       \
-                 1,                                                                                \
-                 "Roomkey",                                                                        \
-                 {1, ROOMKEY_ABI, ROOMKEY_MEMORY_KIB, sizeof(name_) - 1, name_,                    \
+#define ROOMKEY_APP(name_, version_, ...)                                       \
+    const struct rk_app rk_app = {__VA_ARGS__};                                 \
+    const char rk_app_name[] = name_;                                           \
+    const char rk_app_version[] = version_;                                     \
+    struct __attribute__((packed)) rk_manifest {                                \
+        uint16_t manifest_version, abi;                                         \
+        uint32_t memory_kib;                                                    \
+        ROOMKEY_TEXT(name, name_);                                              \
+        ROOMKEY_TEXT(version, version_);                                        \
+        ROOMKEY_TEXT(alpn, ROOMKEY_ALPN);                                       \
+    };                                                                          \
+    __attribute__((section(".note.roomkey"), used, aligned(4))) const struct {  \
+        uint32_t namesz, descsz, type;                                          \
+        char vendor[8];                                                         \
+        struct rk_manifest desc;                                                \
+    } rk_note = {8,                                                             \
+                 sizeof(struct rk_manifest),                                    \
+                 1,                                                             \
+                 "Roomkey",                                                     \
+                 {1, ROOMKEY_ABI, ROOMKEY_MEMORY_KIB, sizeof(name_) - 1, name_, \
                   sizeof(version_) - 1, version_, sizeof(ROOMKEY_ALPN) - 1, ROOMKEY_ALPN}}
 
 extern const struct rk_app rk_app;
