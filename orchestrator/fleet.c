@@ -60,6 +60,7 @@ enum rc fleet_open(const struct fleet_config *config, struct fleet **out)
     RB_INIT(&f->instances);
     alarm_init(&f->pump_alarm, on_pump);
     alarm_init(&f->stop_alarm, on_stop_late);
+    alarm_init(&f->rows_alarm, fleet_on_rows);
     workers_init(f);
     if (config->virtual_time) {
         alarms_init_virtual(&f->alarms);
@@ -84,6 +85,7 @@ void fleet_close(struct fleet *f)
         fleet_forget(f, t);
     alarm_clear(&f->alarms, &f->pump_alarm);
     alarm_clear(&f->alarms, &f->stop_alarm);
+    alarm_clear(&f->alarms, &f->rows_alarm);
     workers_dispose(f);
     alarms_close(&f->alarms);
     free(f);
@@ -257,8 +259,7 @@ void fleet_ended(struct fleet *f, struct instance *i)
     f->memory -= i->memory;
     RB_REMOVE(instance_tree, &f->instances, i);
     f->counters.reaped_total += i->stopped && !i->retire;
-    fleet_db(f, registry_instance_end(f->registry, i->id, i->why, alarms_utc_ms(&f->alarms)),
-             "instance end");
+    fleet_end_row(f, i->id, i->why);
     if (f->queue_first || f->stopping)
         alarm_set(&f->alarms, &f->pump_alarm, 0);
 }

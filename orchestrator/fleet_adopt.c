@@ -9,6 +9,8 @@
 #include "common/host/log.h"
 #include "orchestrator/fleet_private.h"
 
+#define ROWS_AGAIN_MS 5000u
+
 struct alive {
     struct registry_instance *rows; /* owned */
     size_t nr, room;
@@ -33,6 +35,43 @@ static bool collect(void *arg, const struct registry_instance *row)
     alive->rows[alive->nr++] = *row;
     return true;
 }
+
+/*----- rows whose end could not be written: their tenants and images could not be removed -----*/
+
+static enum rc end_row(struct fleet *f, uint64_t id, const char *why)
+{
+    enum rc rc = registry_instance_end(f->registry, id, why, alarms_utc_ms(&f->alarms));
+
+    fleet_db(f, rc, "instance end");
+    if (rc && rc != RC_NOT_FOUND)
+        alarm_set(&f->alarms, &f->rows_alarm, ROWS_AGAIN_MS);
+    return rc;
+}
+
+void fleet_end_row(struct fleet *f, uint64_t id, const char *why)
+{
+    (void)end_row(f, id, why);
+}
+
+void fleet_on_rows(struct alarm *a)
+{
+    struct fleet *f = CONTAINER_OF(a, struct fleet, rows_alarm);
+    struct alive alive = {0};
+    enum rc rc = registry_instances_alive(f->registry, collect, &alive);
+
+    if (rc || alive.lost)
+        alarm_set(&f->alarms, &f->rows_alarm, ROWS_AGAIN_MS);
+    /* Not all of them when the first fails: each may wait for the lock. */
+    for (size_t n = 0; n < alive.nr && (!rc || rc == RC_NOT_FOUND); n++) {
+        struct instance key = {.id = alive.rows[n].id};
+
+        if (!RB_FIND(instance_tree, &f->instances, &key))
+            rc = end_row(f, key.id, "ended when the registry could not be written");
+    }
+    free(alive.rows);
+}
+
+/*----- the start -----*/
 
 static enum rc adopt(struct fleet *f, const struct registry_instance *row)
 {
@@ -83,12 +122,8 @@ void fleet_adopt(struct fleet *f)
             adopted++;
             continue;
         }
-        fleet_db(
-            f,
-            registry_instance_end(f->registry, row->id,
-                                  rc == RC_NOT_FOUND ? "gone while roomkeyd was away" : rc_text(rc),
-                                  alarms_utc_ms(&f->alarms)),
-            "instance end");
+        fleet_end_row(f, row->id,
+                      rc == RC_NOT_FOUND ? "gone while roomkeyd was away" : rc_text(rc));
     }
     if (alive.nr)
         log_info("took over %u of %zu instances", adopted, alive.nr);

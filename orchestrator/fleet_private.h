@@ -50,6 +50,7 @@ struct fleet {
     fleet_cb *on_stopped;
     void *stopped_arg;
     struct alarm stop_alarm, pump_alarm;
+    struct alarm rows_alarm; /* rows whose end could not be written */
 };
 
 /*----- workers.c -----*/
@@ -84,6 +85,10 @@ void fleet_forget(struct fleet *f, struct tenant *t);
 void fleet_log(struct fleet *f, struct tenant *t, const struct instance *i, int level,
                const char *text);
 uint32_t fleet_random(struct fleet *f);
+
+/* The row of an instance that is gone; when the registry cannot be written, then later. */
+void fleet_end_row(struct fleet *f, uint64_t id, const char *why);
+void fleet_on_rows(struct alarm *a);
 
 /* What goes wrong inside our own house: logged, and the daemon goes on. */
 void fleet_db(struct fleet *f, enum rc rc, const char *what);

@@ -91,10 +91,7 @@ void tenant_start_now(struct tenant *t)
         start.deadline_ms = start_deadline(t);
         rc = instance_start(f, t, &start, &i);
         if (rc)
-            fleet_db(f,
-                     registry_instance_end(f->registry, row.id, rc_text(rc),
-                                           alarms_utc_ms(&t->fleet->alarms)),
-                     "instance end");
+            fleet_end_row(f, row.id, rc_text(rc));
     }
     close(start.image_fd);
     if (rc)

@@ -1,3 +1,5 @@
+#include <sqlite3.h>
+
 #include "fleet_house.h"
 
 #define SETTLE_MS 100
@@ -442,9 +444,37 @@ static void a_worker_that_goes_waits_for_nothing_any_more(void **state)
 
 #define T(f) cmocka_unit_test_setup_teardown(f, set_up, house_tear_down)
 
+/* Another program holds the database just then: a living row would keep its tenant and its image
+ * from being removed. */
+static void an_end_that_could_not_be_written_is_written_later(void **state)
+{
+    struct house *h = *state;
+    char path[128];
+    sqlite3 *other;
+
+    house_awake(h, 0, "acme.example");
+    snprintf(path, sizeof path, "%s/roomkey.db", h->scratch.dir);
+    assert_int_equal(sqlite3_open(path, &other), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(other, "BEGIN IMMEDIATE", NULL, NULL, NULL), SQLITE_OK);
+    fake_crash(fake_living(h->backend, "acme"));
+    house_settle(h);
+    assert_int_equal(fake_count(h->backend), 0);
+    assert_int_equal(sqlite3_exec(other, "ROLLBACK", NULL, NULL, NULL), SQLITE_OK);
+    sqlite3_close(other);
+    assert_int_equal(house_rows_alive(h), 1);
+
+    house_awake(h, 0, "acme.example"); /* the row of one that lives stays */
+    house_pass(h, 5000);
+    assert_int_equal(house_rows_alive(h), 1);
+    fake_crash(fake_living(h->backend, "acme"));
+    house_settle(h);
+    assert_int_equal(house_rows_alive(h), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        T(an_end_that_could_not_be_written_is_written_later),
         T(a_route_comes_at_once_and_ready_when_the_instance_is),
         T(certificates_are_left_out_when_the_worker_has_them),
         T(the_one_who_woke_it_learns_the_times),
