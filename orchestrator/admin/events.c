@@ -100,7 +100,7 @@ void events_get(struct admin_request *q)
     }
     s->house = admin_of(q);
     s->request = q;
-    if (!read_arguments(q, s)) {
+    if (!read_arguments(q, s) || !admin_may_follow(q)) {
         free(s);
         return;
     }

@@ -123,7 +123,7 @@ void logs_get(struct admin_request *q)
     char path[640];
     uint64_t lines;
 
-    if (!read_lines(q, &lines) || !tenants_find(q, &tenant))
+    if (!read_lines(q, &lines) || !tenants_find(q, &tenant) || !admin_may_follow(q))
         return;
     s = calloc(1, sizeof *s);
     CHECK(s);

@@ -175,6 +175,7 @@ void admin_on_completed(void *arg, struct MHD_Connection *connection, void **slo
     *q->link = q->next;
     if (q->next)
         q->next->link = q->link;
+    q->admin->followers -= q->follows;
     unwatch(q);
     close_stream(q);
     if (!q->handled && q->route && q->route->abort)
@@ -336,6 +337,24 @@ void admin_stream(struct admin_request *q, const struct admin_stream *stream, vo
     q->stream = stream;
     q->stream_state = state;
     answer(q, MHD_HTTP_OK, r);
+}
+
+bool admin_may_follow(struct admin_request *q)
+{
+    struct refusal no;
+
+    if (!admin_follows(q))
+        return true;
+    if (q->admin->followers < ADMIN_FOLLOWERS_MAX) {
+        q->admin->followers++;
+        q->follows = true;
+        return true;
+    }
+    refusal_what(&no, RC_AGAIN, "nothing more can be followed");
+    refusal_why(&no, "%u clients follow events or logs already", q->admin->followers);
+    refusal_todo(&no, "end some of them, or ask without following");
+    admin_refuse(q, &no);
+    return false;
 }
 
 void admin_wake(struct admin_request *q)

@@ -81,6 +81,10 @@ void admin_refuse(struct admin_request *q, const struct refusal *no);
 void admin_fail(struct admin_request *q, enum rc rc, const char *what);
 void admin_stream(struct admin_request *q, const struct admin_stream *stream, void *state);
 
+/* Who follows holds a connection for as long as it likes: half of them are kept for the others.
+ * True also when it does not ask to.  False: refused, return. */
+bool admin_may_follow(struct admin_request *q);
+
 /* The API is closed: fleet and registry may not be used any more.  True: refused, return. */
 bool admin_refused_closed(struct admin_request *q);
 

@@ -10,7 +10,6 @@
 #include "common/host/log.h"
 #include "orchestrator/admin/listen.h"
 
-#define CONNECTIONS_MAX   256
 #define CONNECTION_MEMORY (32u << 10)
 #define QUIET_SECONDS     60u /* a client that neither sends nor takes; not while it waits for us */
 
@@ -84,7 +83,7 @@ static enum rc start(struct admin *a, int fd)
     a->daemon = MHD_start_daemon(
         MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG, 0, NULL, NULL,
         admin_on_request, a, MHD_OPTION_EXTERNAL_LOGGER, on_log, a, MHD_OPTION_LISTEN_SOCKET, fd,
-        MHD_OPTION_CONNECTION_LIMIT, (unsigned)CONNECTIONS_MAX, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+        MHD_OPTION_CONNECTION_LIMIT, ADMIN_CONNECTIONS_MAX, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
         (size_t)CONNECTION_MEMORY, MHD_OPTION_CONNECTION_TIMEOUT, QUIET_SECONDS,
         MHD_OPTION_NOTIFY_CONNECTION, on_connection, a, MHD_OPTION_NOTIFY_COMPLETED,
         admin_on_completed, a, MHD_OPTION_END);

@@ -9,6 +9,9 @@
 #include "orchestrator/admin/admin.h"
 #include "orchestrator/admin/request.h"
 
+#define ADMIN_CONNECTIONS_MAX 256u
+#define ADMIN_FOLLOWERS_MAX   (ADMIN_CONNECTIONS_MAX / 2)
+
 struct admin {
     struct admin_house house;
     char path[512]; /* of the socket */
@@ -19,6 +22,7 @@ struct admin {
     bool closed;
     unsigned handles;            /* of these two, open */
     unsigned requests;           /* all, also those that only a callback still holds */
+    unsigned followers;          /* of these */
     struct admin_request *first; /* those that have a connection */
 };
 
@@ -43,6 +47,7 @@ struct admin_request {
 
     bool handled;                  /* the handler was called */
     bool pending;                  /* admin_later(): a callback will answer */
+    bool follows;                  /* counted as a follower */
     bool suspended;                /* MHD does not look at it */
     bool gone;                     /* the client is, or we are closing */
     struct MHD_Response *response; /* owned; the answer, not yet queued */

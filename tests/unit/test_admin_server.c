@@ -204,6 +204,8 @@ static void what_is_no_text_is_refused_like_anything_else(void **state)
     struct desk *d = *state;
 
     assert_int_equal(status_of(call(d, "GET", "/v1/tenants/%ff", "")), 404);
+    assert_int_equal(status_of(call(d, "GET", "/v1/tenants/%c2%9b31m", "")), 404);
+    assert_non_null(strstr(d->answer, "no tenant ??31m")); /* U+009B begins an escape sequence */
     assert_int_equal(status_of(call(d, "GET", "/v1/images/%ff:1", "")), 404);
     assert_int_equal(status_of(call(d, "GET", "/v1/tenants/a/logs?lines=%ff", "")), 400);
     assert_int_equal(status_of(call(d, "GET", "/v1/events?after=%ff", "")), 400);
@@ -328,6 +330,29 @@ static void a_follower_hears_of_events_and_is_forgotten_when_it_goes(void **stat
         turn(d);
     assert_int_equal(d->admin->requests, 0);
     fleet_events_changed(d->house->fleet);
+}
+
+/* Else nobody could ask for anything any more, and would not be told why. */
+static void followers_leave_connections_for_others(void **state)
+{
+    struct desk *d = *state;
+    int held[ADMIN_FOLLOWERS_MAX];
+
+    for (unsigned i = 0; i < ADMIN_FOLLOWERS_MAX; i++) {
+        ask(d, "GET", "/v1/events?follow=1", "");
+        assert_int_equal(status_of(receive(d, "\r\n\r\n")), 200);
+        held[i] = d->client;
+        d->client = -1;
+    }
+    assert_int_equal(status_of(call(d, "GET", "/v1/events?follow=1", "")), 503);
+    assert_non_null(strstr(d->answer, "follow"));
+    assert_int_equal(status_of(call(d, "GET", "/v1/events", "")), 200);
+    for (unsigned i = 0; i < ADMIN_FOLLOWERS_MAX; i++)
+        close(held[i]);
+    for (int i = 0; i < TURNS_MAX && d->admin->requests > 0; i++)
+        turn(d);
+    ask(d, "GET", "/v1/events?follow=1", "");
+    assert_int_equal(status_of(receive(d, "\r\n\r\n")), 200);
 }
 
 static void a_stop_is_answered_when_the_instance_has_stopped(void **state)
@@ -485,6 +510,7 @@ int main(void)
         TEST(a_long_list_comes_whole_and_in_order),
         TEST(a_tenant_is_shown_with_all_that_belongs_to_it),
         TEST(a_follower_hears_of_events_and_is_forgotten_when_it_goes),
+        TEST(followers_leave_connections_for_others),
         TEST(a_stop_is_answered_when_the_instance_has_stopped),
         TEST(an_upgrade_that_failed_is_told_in_the_words_of_the_instance),
         TEST(a_client_that_goes_while_it_waits_loses_only_its_answer),
