@@ -132,10 +132,10 @@ void fleet_tenant_removed(struct fleet *f, uint64_t tenant);
 
 /* How an upgrade ended, with a line for people. */
 enum fleet_upgraded {
-    FLEET_UPGRADE_DONE,        /* new connections go to the new version, or asleep:
-                                  the next wake runs it */
+    FLEET_UPGRADE_DONE,        /* new connections go to the new version, or asleep
+                                  or suspended: the next wake runs it */
     FLEET_UPGRADE_ROLLED_BACK, /* it failed; the last good version serves */
-    FLEET_UPGRADE_CANCELED,    /* another upgrade, suspend or remove came in between */
+    FLEET_UPGRADE_CANCELED,    /* another upgrade or a removal came in between */
 };
 typedef void fleet_upgrade_cb(void *arg, enum fleet_upgraded how, const char *text);
 

@@ -11,6 +11,16 @@
 #include "orchestrator/fleet_private.h"
 #include "orchestrator/tenant_log.h"
 
+/* By somebody whose callback has not come yet: only that one may take it back. */
+static bool removal_awaited(const struct tenant *t)
+{
+    const struct gone_wait *w = t->gone_waits;
+
+    while (w && w->generation != UINT64_MAX)
+        w = w->next;
+    return w != NULL;
+}
+
 void fleet_tenant_changed(struct fleet *f, uint64_t tenant)
 {
     struct tenant *t = fleet_tenant(f, tenant);
@@ -19,7 +29,7 @@ void fleet_tenant_changed(struct fleet *f, uint64_t tenant)
     if (!t)
         return;
     fleet_db(f, tenant_refresh(t), "tenant");
-    t->removing = false;
+    t->removing = t->removing && removal_awaited(t);
     alarm_set(&f->alarms, &t->soon, 0);
 }
 

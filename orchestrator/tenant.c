@@ -275,8 +275,9 @@ static void step(struct tenant *t)
         tenant_retire_all(t, t->fleet->limits.drain_ms);
         tenant_refuse(t, RC_DENIED, "tenant %s is %s", t->name,
                       t->removing ? "being removed" : "suspended");
-        tenant_upgrade_done(t, FLEET_UPGRADE_CANCELED, "the tenant was suspended or removed");
     }
+    if (t->removing)
+        tenant_upgrade_done(t, FLEET_UPGRADE_CANCELED, "the tenant is being removed");
     tenant_upgrade_step(t);
 
     /* 5. Those who wait. */

@@ -119,7 +119,8 @@ void tenant_upgrade_step(struct tenant *t)
         /* Asleep: there is nothing to wait for. */
         char text[REGISTRY_TEXT_SIZE];
 
-        snprintf(text, sizeof text, "it is asleep: its next wake runs %s", t->image_ref);
+        snprintf(text, sizeof text, "it is %s: its next wake runs %s",
+                 t->suspended ? "suspended" : "asleep", t->image_ref);
         tenant_upgrade_done(t, FLEET_UPGRADE_DONE, text);
     }
     if (i && i->image == t->image && instance_serves(i))

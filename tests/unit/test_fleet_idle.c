@@ -295,6 +295,26 @@ static void removing_a_tenant_refuses_wakes_and_tells_when_all_is_gone(void **st
     assert_int_equal(house_told(h, 0, CONTROL_REFUSED)->refused.why, RC_NOT_FOUND);
 }
 
+/* Else it would serve on, and its removal wait for the day on which nobody wakes it. */
+static void a_change_does_not_take_a_removal_back(void **state)
+{
+    struct house *h = *state;
+    uint64_t id = house_row(h, "acme").id;
+
+    house_awake(h, 0, "acme.example");
+    assert_int_equal(fleet_tenant_remove(h->fleet, id, house_on_gone, h), RC_OK);
+    fleet_tenant_changed(h->fleet, id);
+    house_settle(h);
+    house_wake(h, 0, "acme.example");
+    assert_non_null(house_told(h, 0, CONTROL_REFUSED));
+    house_release_all(h);
+    house_pass(h, 100);
+    assert_int_equal(h->gone, 1);
+    /* Whoever asked for it can. */
+    fleet_tenant_changed(h->fleet, id);
+    house_awake(h, 0, "acme.example");
+}
+
 static void removing_a_tenant_that_sleeps_is_told_at_once(void **state)
 {
     struct house *h = *state;
@@ -391,6 +411,7 @@ int main(void)
         T(a_crash_while_it_is_drained_wakes_nobody),
         T(an_admin_stops_it_and_is_told_when_it_is_gone),
         T(removing_a_tenant_refuses_wakes_and_tells_when_all_is_gone),
+        T(a_change_does_not_take_a_removal_back),
         T(removing_a_tenant_that_sleeps_is_told_at_once),
         T(sigterm_drains_and_stops_all),
         T(sigterm_is_bounded_when_an_instance_does_not_go),

@@ -54,6 +54,27 @@ static void asleep_the_next_wake_runs_the_new_version(void **state)
     assert_true(house_event(h, "upgraded", "web:2"));
 }
 
+/* The wish stays in its row, and is followed after a resume: it was not called off. */
+static void suspended_the_next_wake_runs_the_new_version(void **state)
+{
+    struct house *h = *state;
+    struct registry_tenant row;
+    struct refusal no;
+
+    house_awake(h, 0, "acme.example");
+    assert_int_equal(registry_tenant_suspend(h->registry, "acme", true, 1, &row, &no), RC_OK);
+    fleet_tenant_changed(h->fleet, row.id);
+    house_upgrade(h, "acme", "web:2", 0);
+    house_settle(h);
+    assert_int_equal(h->upgrades, 1);
+    assert_int_equal(h->upgraded, FLEET_UPGRADE_DONE);
+    assert_non_null(strstr(h->upgrade_text, "suspended"));
+    assert_int_equal(registry_tenant_suspend(h->registry, "acme", false, 1, &row, &no), RC_OK);
+    fleet_tenant_changed(h->fleet, row.id);
+    house_awake(h, 0, "acme.example");
+    assert_string_equal(acme(h)->ref, "web:2");
+}
+
 static void idle_it_moves_at_once_and_the_old_one_goes(void **state)
 {
     struct house *h = *state;
@@ -360,6 +381,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         T(asleep_the_next_wake_runs_the_new_version),
+        T(suspended_the_next_wake_runs_the_new_version),
         T(idle_it_moves_at_once_and_the_old_one_goes),
         T(a_wake_while_the_new_one_boots_is_served_by_the_old_one),
         T(in_use_it_moves_when_the_last_connection_has_gone),
