@@ -103,6 +103,7 @@ struct instance {
     bool proved;                /* the tenant has seen that it is ready */
 
     uint64_t asked_us, started_us, ready_us; /* monotonic; the wake's timeline */
+    struct backend_steps steps;              /* … between the first two */
     int64_t started_at, ready_at;            /* UTC; 0: not yet */
     uint64_t quiet_us;                       /* since then nothing moved */
     uint64_t drain_us;                       /* DRAINING ends at the latest */

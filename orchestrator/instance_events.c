@@ -54,8 +54,10 @@ static void drop(struct instance *i)
 static enum rc listen_to(struct instance *i)
 {
     struct backend_channel control;
+    enum rc rc = i->fleet->backend_ops->control(i->backend, &control);
 
-    i->fleet->backend_ops->control(i->backend, &control);
+    if (rc)
+        return rc;
     return link_open(i->fleet->loop, &control, &link_events, i, &i->link);
 }
 
@@ -145,7 +147,7 @@ static void on_alarm(struct alarm *a)
     tenant_step(i->tenant);
 }
 
-static void on_started(void *arg)
+static void on_started(void *arg, const struct backend_steps *steps)
 {
     struct instance *i = arg;
 
@@ -153,6 +155,7 @@ static void on_started(void *arg)
         return;
     i->started = true;
     i->started_us = now_us(i);
+    i->steps = *steps;
     note_handle(i);
     if (listen_to(i))
         instance_fail(i, "its control channel cannot be mapped");

@@ -1,26 +1,24 @@
 #include "orchestrator/link.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <unistd.h>
 
 #include "common/core/check.h"
 #include "common/core/wire.h"
-#include "common/host/fd.h"
 #include "orchestrator/text.h"
 
 #define FRAMES_A_TURN 32   /* then others have their turn */
 #define FRAMES_AT_END 1024 /* more than a control ring holds */
 
 struct link {
-    uv_poll_t poll; /* of client_fd; `data` is the link */
+    uv_poll_t poll;  /* of the doorbell; `data` is the link */
+    uv_idle_t again; /* active: there may be more, come back in the next turn */
+    unsigned open;   /* of these two handles */
     struct ring ring;
     void *memory; /* owned mapping */
     size_t len;
-    int client_fd, instance_fd; /* owned */
+    struct doorbell bell; /* owned */
     const struct link_events *events;
     void *arg;
     bool broken;       /* nothing is read any more */
@@ -31,55 +29,51 @@ struct link {
 };
 
 static void on_doorbell(uv_poll_t *poll, int status, int what);
-
-static void ring_bell(int fd)
-{
-    uint64_t one = 1;
-
-    /* Full means that it is already rung. */
-    if (write(fd, &one, sizeof one) < 0)
-        return;
-}
-
-static void take_rings(int fd)
-{
-    uint64_t n;
-
-    if (read(fd, &n, sizeof n) < 0)
-        return; /* EAGAIN: somebody looked before */
-}
+static void on_again(uv_idle_t *again);
 
 static void release(struct link *l)
 {
     if (l->memory)
         munmap(l->memory, l->len);
-    fd_close(&l->client_fd);
-    fd_close(&l->instance_fd);
+    doorbell_close(&l->bell);
     free(l);
 }
 
 static void on_closed(uv_handle_t *h)
 {
-    release(h->data);
+    struct link *l = h->data;
+
+    if (--l->open == 0)
+        release(l);
 }
 
-enum rc link_open(uv_loop_t *loop, const struct backend_channel *channel,
+static void close_handle(struct link *l, uv_handle_t *h)
+{
+    h->data = l;
+    l->open++;
+    uv_close(h, on_closed);
+}
+
+enum rc link_open(uv_loop_t *loop, struct backend_channel *channel,
                   const struct link_events *events, void *arg, struct link **out)
 {
     struct link *l = calloc(1, sizeof *l);
     void *memory;
     enum rc rc;
 
-    if (!l)
+    if (!l) {
+        backend_channel_close(channel);
         return RC_NOMEM;
+    }
     l->events = events;
     l->arg = arg;
     l->len = channel->len;
-    l->client_fd = fcntl(channel->client_fd, F_DUPFD_CLOEXEC, 0);
-    l->instance_fd = fcntl(channel->instance_fd, F_DUPFD_CLOEXEC, 0);
-    rc = RC_IO;
-    if (l->client_fd < 0 || l->instance_fd < 0)
+    l->bell = channel->bell;
+    channel->bell = DOORBELL_NONE;
+    rc = doorbell_prepare(&l->bell);
+    if (rc)
         goto out;
+    rc = RC_IO;
     memory = mmap(NULL, l->len, PROT_READ | PROT_WRITE, MAP_SHARED, channel->memory_fd, 0);
     if (memory == MAP_FAILED)
         goto out;
@@ -88,20 +82,23 @@ enum rc link_open(uv_loop_t *loop, const struct backend_channel *channel,
     if (rc)
         goto out;
     rc = RC_IO;
-    if (uv_poll_init(loop, &l->poll, l->client_fd))
+    if (uv_poll_init(loop, &l->poll, l->bell.in_fd))
         goto out;
-    l->poll.data = l;
+    uv_idle_init(loop, &l->again);
+    l->poll.data = l->again.data = l;
     uv_poll_start(&l->poll, UV_READABLE, on_doorbell);
+    backend_channel_close(channel);
 
     /* What was said before we listened (adoption) is read in the first turn; and
      * the instance hears that its orchestrator is there. */
     ring_want(&l->ring, RING_NOTIFY_WRITE);
-    ring_bell(l->client_fd);
+    uv_idle_start(&l->again, on_again);
     link_ring(l);
     *out = l;
     return RC_OK;
 
 out:
+    backend_channel_close(channel);
     release(l);
     return rc;
 }
@@ -111,12 +108,13 @@ void link_close(struct link *l)
     if (!l || l->closed)
         return;
     l->closed = true;
-    uv_close((uv_handle_t *)&l->poll, on_closed);
+    close_handle(l, (uv_handle_t *)&l->poll);
+    close_handle(l, (uv_handle_t *)&l->again);
 }
 
 void link_ring(struct link *l)
 {
-    ring_bell(l->instance_fd);
+    doorbell_ring(&l->bell); /* when it cannot be, its end is noticed by other ways */
 }
 
 /* Last statement of its caller: the owner may close the link in here. */
@@ -126,6 +124,7 @@ static void broken(struct link *l, const char *why)
         return;
     l->broken = true;
     uv_poll_stop(&l->poll);
+    uv_idle_stop(&l->again);
     l->events->on_broken(l->arg, why);
 }
 
@@ -279,7 +278,7 @@ static void read_frames(struct link *l, unsigned most)
             return;
         }
     }
-    ring_bell(l->client_fd); /* there may be more: come back in the next turn */
+    uv_idle_start(&l->again, on_again);
     flush(l);
 }
 
@@ -288,11 +287,18 @@ static void on_doorbell(uv_poll_t *poll, int status, int what)
     struct link *l = poll->data;
 
     (void)what;
-    if (status < 0) {
+    if (status < 0 || !doorbell_take(&l->bell)) {
         broken(l, "the doorbell failed");
         return;
     }
-    take_rings(l->client_fd);
+    read_frames(l, FRAMES_A_TURN);
+}
+
+static void on_again(uv_idle_t *again)
+{
+    struct link *l = again->data;
+
+    uv_idle_stop(again);
     read_frames(l, FRAMES_A_TURN);
 }
 

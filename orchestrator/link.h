@@ -30,9 +30,9 @@ struct link_events {
     void (*on_broken)(void *arg, const char *why);
 };
 
-/* Maps the channel as its client and listens.  `channel` is borrowed only during
- * the call: its descriptors are duplicated. */
-RC_MUST_CHECK enum rc link_open(uv_loop_t *loop, const struct backend_channel *channel,
+/* Maps the channel as its client and listens.  What is in `channel` is consumed, also
+ * on failure. */
+RC_MUST_CHECK enum rc link_open(uv_loop_t *loop, struct backend_channel *channel,
                                 const struct link_events *events, void *arg, struct link **out);
 /* No callback comes after this.  The channel's peer is told nothing. */
 void link_close(struct link *l);

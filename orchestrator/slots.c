@@ -71,11 +71,13 @@ static void tell(struct instance *i, unsigned w, struct control_msg *m)
 static void reset(struct instance *i, unsigned w)
 {
     struct backend_channel ch;
-    struct ring_page *page;
+    struct ring_page *page = MAP_FAILED;
     enum ring_live live;
 
-    i->fleet->backend_ops->channel(i->backend, w, &ch);
-    page = mmap(NULL, RING_PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, ch.memory_fd, 0);
+    if (i->fleet->backend_ops->channel(i->backend, w, &ch) == RC_OK) {
+        page = mmap(NULL, ch.len, PROT_READ | PROT_WRITE, MAP_SHARED, ch.memory_fd, 0);
+        backend_channel_close(&ch);
+    }
     if (page == MAP_FAILED) {
         instance_fail(i, "a channel of it cannot be mapped");
         return;
@@ -91,7 +93,7 @@ static void reset(struct instance *i, unsigned w)
         if (i->link)
             link_ring(i->link);
     }
-    munmap(page, RING_PAGE_SIZE);
+    munmap(page, ch.len);
 }
 
 enum rc slots_give(struct instance *i, unsigned w)

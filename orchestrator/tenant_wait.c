@@ -104,11 +104,19 @@ static void tell_ready(struct tenant *t, struct waiter *w)
         f->counters.wakes_slow_total++;
         log_warning("slow wake of %s: %" PRIu64 " ms", t->name, (now - w->since_us) / 1000);
     }
-    f->backend_ops->channel(i->backend, w->worker, &ch);
+    if (f->backend_ops->channel(i->backend, w->worker, &ch)) {
+        instance_fail(i, "a channel of it cannot be had");
+        return;
+    }
+    if (ch.bell.in_fd >= 0) {
+        m.ready.bytes = (uint32_t)ch.len;
+        m.ready.port = ch.bell.port;
+    }
     fds[0] = ch.memory_fd;
-    fds[1] = ch.instance_fd;
-    fds[2] = ch.client_fd;
-    fleet_send(f, w->worker, &m, fds, 3);
+    fds[1] = ch.bell.out_fd;
+    fds[2] = ch.bell.in_fd;
+    fleet_send(f, w->worker, &m, fds, control_fds(&m));
+    backend_channel_close(&ch);
 }
 
 /* Everybody whose channel is free gets it. */

@@ -67,13 +67,11 @@ static void unmark(struct channel *ch)
     ch->dirty = false;
 }
 
-static void ring_bell(int fd)
+static void ring_bell(const struct channel *ch)
 {
-    const uint64_t one = 1;
-
-    /* Full means that it has been rung and not answered yet. */
-    if (write(fd, &one, sizeof one) < 0 && errno != EAGAIN)
-        log_warning("a doorbell cannot be rung: %s", strerror(errno));
+    if (!doorbell_ring(&ch->bell))
+        log_warning("the doorbell of tenant %s cannot be rung: %s", ch->tenant->name,
+                    strerror(errno));
 }
 
 void channel_wrote(struct channel *ch)
@@ -102,9 +100,9 @@ static void on_closed(uv_handle_t *handle)
 {
     struct channel *ch = handle->data;
 
-    munmap(ch->mem, ch->mem_len);
-    close(ch->bell_out);
-    close(ch->bell_in);
+    if (--ch->handles > 0)
+        return;
+    doorbell_close(&ch->bell);
     tenant_unref(ch->w, ch->tenant);
     free(ch);
 }
@@ -127,9 +125,12 @@ static void kill_channel(struct channel *ch)
     while ((c = TAILQ_FIRST(&ch->conns)))
         relay_lost(c);
     ring_leave(&ch->ring);
-    ring_bell(ch->bell_out);
+    ring_bell(ch);
+    munmap(ch->mem, ch->mem_len);
     TAILQ_REMOVE(&ch->w->channels->all, ch, entry);
+    ch->handles = 2;
     uv_close((uv_handle_t *)&ch->poll, on_closed);
+    uv_close((uv_handle_t *)&ch->again, on_closed);
 }
 
 void channel_complain(struct channel *ch, const char *why)
@@ -170,7 +171,7 @@ static void flush(struct worker *w)
             ring |= ring_must_notify(&ch->ring, RING_NOTIFY_READ);
         ch->wrote = ch->read = false;
         if (ring)
-            ring_bell(ch->bell_out);
+            ring_bell(ch);
     }
 }
 
@@ -211,6 +212,17 @@ static void resume_blocked(struct channel *ch)
     }
 }
 
+static void on_again(uv_idle_t *again)
+{
+    uv_idle_stop(again);
+    service(again->data);
+}
+
+static void look_again(struct channel *ch)
+{
+    uv_idle_start(&ch->again, on_again);
+}
+
 static void on_bell(uv_poll_t *poll, int status, int events)
 {
     struct channel *ch = poll->data;
@@ -225,12 +237,11 @@ static void on_bell(uv_poll_t *poll, int status, int events)
 static void service(struct channel *ch)
 {
     struct ring_span span;
-    uint64_t count;
     uint32_t n;
 
-    /* More frames: leave the doorbell as it is, and the loop comes back here when
-     * the others had their turn. */
+    /* More frames: come back here when the others had their turn. */
     if (relay_frames(ch)) {
+        look_again(ch);
         mark(ch);
         return;
     }
@@ -243,14 +254,14 @@ static void service(struct channel *ch)
     if (ch->broken)
         return;
 
-    if (read(ch->bell_in, &count, sizeof count) < 0 && errno != EAGAIN) {
+    if (!doorbell_take(&ch->bell)) {
         channel_complain(ch, "its doorbell is broken");
         return;
     }
     ring_want(&ch->ring,
               TAILQ_EMPTY(&ch->blocked) ? RING_NOTIFY_WRITE : RING_NOTIFY_WRITE | RING_NOTIFY_READ);
     if (ring_readable(&ch->ring, &span, &n) != RC_OK || n > 0 || room_for_blocked(ch)) {
-        ring_bell(ch->bell_in); /* it came in between */
+        look_again(ch); /* it came in between */
     } else if (ring_peer(&ch->ring) != RING_CONNECTED) {
         if (ch->state == CHANNEL_ACTIVE)
             channel_complain(ch, "it left its channel");
@@ -295,7 +306,7 @@ void channel_block(struct channel *ch, struct conn *c)
     /* Wanted now, and looked at again: the room may have come already. */
     ring_want(&ch->ring, RING_NOTIFY_READ);
     if (room_for_blocked(ch))
-        ring_bell(ch->bell_in);
+        look_again(ch);
 }
 
 /*----- what roomkeyd says -----*/
@@ -310,17 +321,22 @@ static struct channel *find(struct worker *w, const struct control_instance *id)
     return NULL;
 }
 
-/* Sealed against shrinking, or its owner could make us fault on a read. */
-static enum rc map(struct channel *ch, int fd)
+/* Sealed against shrinking, or its owner could make us fault on a read.  Granted
+ * memory stays for as long as it is mapped, whatever becomes of its domain. */
+static enum rc map(struct channel *ch, int fd, const struct control_ready *m)
 {
-    int seals = fcntl(fd, F_GET_SEALS);
     struct stat st;
+    int seals;
 
-    if (seals < 0 || !(seals & F_SEAL_SHRINK) || fstat(fd, &st) != 0 ||
-        st.st_size < (off_t)RING_PAGE_SIZE ||
-        st.st_size > (off_t)ring_bytes(RING_ORDER_MAX, RING_ORDER_MAX))
+    if (m->bytes < RING_PAGE_SIZE || m->bytes > ring_bytes(RING_ORDER_MAX, RING_ORDER_MAX))
         return RC_MALFORMED;
-    ch->mem_len = (size_t)st.st_size;
+    if (m->port == 0) {
+        seals = fcntl(fd, F_GET_SEALS);
+        if (seals < 0 || !(seals & F_SEAL_SHRINK) || fstat(fd, &st) != 0 ||
+            st.st_size != (off_t)m->bytes)
+            return RC_MALFORMED;
+    }
+    ch->mem_len = m->bytes;
     ch->mem = mmap(NULL, ch->mem_len, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     if (ch->mem == MAP_FAILED)
         return RC_NOMEM;
@@ -343,26 +359,25 @@ static enum rc attach(struct channel *ch)
     return rc;
 }
 
-static enum rc set_up(struct channel *ch, int *fds)
+static enum rc set_up(struct channel *ch, const struct control_ready *m, int *fds)
 {
-    enum rc rc = map(ch, fds[0]);
-    int flags;
+    struct doorbell bell = {.out_fd = fds[1], .in_fd = fds[2], .port = m->port};
+    enum rc rc = map(ch, fds[0], m);
 
     if (rc)
         return rc;
     rc = attach(ch);
-    /* The tenant shares these descriptors: neither may ever block us. */
-    if (!rc &&
-        ((flags = fcntl(fds[1], F_GETFL)) < 0 || fcntl(fds[1], F_SETFL, flags | O_NONBLOCK) != 0 ||
-         uv_poll_init(&ch->w->loop, &ch->poll, fds[2]) != 0))
+    if (!rc)
+        rc = doorbell_prepare(&bell);
+    if (!rc && uv_poll_init(&ch->w->loop, &ch->poll, bell.in_fd) != 0)
         rc = RC_MALFORMED;
     if (rc) {
         munmap(ch->mem, ch->mem_len);
         return rc;
     }
-    ch->poll.data = ch;
-    ch->bell_out = fds[1];
-    ch->bell_in = fds[2];
+    uv_idle_init(&ch->w->loop, &ch->again);
+    ch->poll.data = ch->again.data = ch;
+    ch->bell = bell;
     fds[1] = fds[2] = -1;
     return RC_OK;
 }
@@ -377,6 +392,8 @@ enum rc channel_ready(struct worker *w, struct tenant *t, const struct control_r
         t->channel = ch;
         return RC_OK;
     }
+    if (m->bytes == 0)
+        return RC_NOT_FOUND;
     ch = calloc(1, sizeof *ch);
     if (!ch)
         return RC_NOMEM;
@@ -385,7 +402,7 @@ enum rc channel_ready(struct worker *w, struct tenant *t, const struct control_r
     ch->index = m->channel;
     TAILQ_INIT(&ch->conns);
     TAILQ_INIT(&ch->blocked);
-    rc = set_up(ch, fds);
+    rc = set_up(ch, m, fds);
     if (rc) {
         free(ch);
         return rc;
@@ -398,7 +415,7 @@ enum rc channel_ready(struct worker *w, struct tenant *t, const struct control_r
         kill_channel(ch);
         return RC_MALFORMED;
     }
-    ring_bell(ch->bell_in); /* its HELLO is there already, or we ask to be rung */
+    look_again(ch); /* its HELLO is there already, or we ask to be rung */
     return RC_OK;
 }
 

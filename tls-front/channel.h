@@ -21,6 +21,7 @@
 #include "common/core/control.h"
 #include "common/core/mux.h"
 #include "common/core/ring.h"
+#include "common/host/doorbell.h"
 #include "tls-front/conn.h"
 
 struct worker;
@@ -43,13 +44,15 @@ struct channel {
     struct ring ring;
     void *mem; /* owned mapping */
     size_t mem_len;
-    int bell_out, bell_in; /* owned: the instance's doorbell, ours */
-    uv_poll_t poll;        /* of bell_in */
-    bool greeted;          /* its HELLO has come */
-    bool wrote, read;      /* since its doorbell was last thought of */
-    bool dirty;            /* listed for that */
-    unsigned idle_rings;   /* doorbells without anything new, this second */
-    const char *broken;    /* why to complain, once off the stack of frames */
+    struct doorbell bell; /* owned */
+    uv_poll_t poll;       /* of the doorbell */
+    uv_idle_t again;      /* active: look once more in the next turn */
+    unsigned handles;     /* of these two that are still closing */
+    bool greeted;         /* its HELLO has come */
+    bool wrote, read;     /* since its doorbell was last thought of */
+    bool dirty;           /* listed for that */
+    unsigned idle_rings;  /* looks without anything new, this second */
+    const char *broken;   /* why to complain, once off the stack of frames */
 
     struct conn_list conns; /* those with an id on it */
     uint32_t connections;
@@ -66,7 +69,8 @@ RC_MUST_CHECK enum rc channels_init(struct worker *w);
 void channels_close(struct worker *w);   /* all connections are gone */
 void channels_dispose(struct worker *w); /* after its handles are closed */
 
-/* READY: fds are memory, the instance's doorbell, ours; those taken are set to -1. */
+/* READY: fds are memory, the instance's doorbell, ours, or none of them; those taken are
+ * set to -1.  RC_NOT_FOUND: none came, and it holds no such channel. */
 RC_MUST_CHECK enum rc channel_ready(struct worker *w, struct tenant *t,
                                     const struct control_ready *m, int *fds);
 void channel_release(struct worker *w, const struct control_instance *id, bool force);

@@ -61,6 +61,8 @@ enum rc control_encode(const struct control_msg *m, void *buf, size_t size, size
         wire_put_u64(&out, m->ready.tenant);
         put_instance(&out, &m->ready.id);
         wire_put_u16(&out, m->ready.channel);
+        wire_put_u32(&out, m->ready.bytes);
+        wire_put_u32(&out, m->ready.port);
         wire_put_u8(&out, m->ready.woken);
         wire_put_u32(&out, m->ready.asked_us);
         wire_put_u32(&out, m->ready.ready_us);
@@ -152,6 +154,8 @@ enum rc control_decode(const void *buf, size_t len, struct control_msg *out)
         m.ready.tenant = wire_u64(&in);
         get_instance(&in, &m.ready.id);
         m.ready.channel = wire_u16(&in);
+        m.ready.bytes = wire_u32(&in);
+        m.ready.port = wire_u32(&in);
         m.ready.woken = wire_u8(&in);
         m.ready.asked_us = wire_u32(&in);
         m.ready.ready_us = wire_u32(&in);
@@ -203,7 +207,7 @@ size_t control_fds(const struct control_msg *m)
     case CONTROL_ROUTE:
         return (size_t)2 * m->route.certs;
     case CONTROL_READY:
-        return 3;
+        return m->ready.bytes ? 3 : 0;
     default:
         return 0;
     }

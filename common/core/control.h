@@ -28,7 +28,8 @@ enum control_type {
     CONTROL_SYNCED = 4,      /* w>o after the last HOLDING */
     CONTROL_WAKE = 5,        /* w>o a connection for `hostname` has come */
     CONTROL_ROUTE = 6,       /* o>w whose it is; fds: chain, key for each certificate */
-    CONTROL_READY = 7,       /* o>w its channel; fds: memory, instance's doorbell, ours */
+    CONTROL_READY = 7,       /* o>w its channel; fds: memory, instance's doorbell, ours
+                                (none when `bytes` is 0: it has them) */
     CONTROL_REFUSED = 8,     /* o>w no route or no instance: why (ends the request);
                                 request 0: the peer itself is refused */
     CONTROL_ACTIVITY = 9,    /* w>o connections and bytes of an instance changed */
@@ -108,6 +109,8 @@ struct control_ready {
     uint64_t tenant;
     struct control_instance id;
     uint16_t channel;  /* which one of the instance is this worker's */
+    uint32_t bytes;    /* of its memory; 0: the channel that it still holds */
+    uint32_t port;     /* 0: the doorbells are eventfds; else this port of an event channel */
     uint8_t woken;     /* 1: this request's wake started the instance */
     uint32_t asked_us; /* boot asked for, ready: µs after the WAKE came in; */
     uint32_t ready_us; /* 0 both when it was awake */

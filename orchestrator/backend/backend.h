@@ -18,6 +18,8 @@
 #include <uv.h>
 
 #include "common/core/rc.h"
+#include "common/host/doorbell.h"
+#include "common/host/fd.h"
 
 struct backend;
 struct backend_instance;
@@ -43,21 +45,31 @@ struct backend_exit {
     char text[BACKEND_TEXT_MAX]; /* for people: "exit status 65", "killed by SIGSEGV", … */
 };
 
+/* What a start went through; microseconds after it was asked for. */
+struct backend_steps {
+    uint32_t created_us;  /* the machine stood, paused; 0: came out of a pool, or no such step */
+    uint32_t unpaused_us; /* it was let run; 0: no such step */
+};
+
 struct backend_events {
-    void (*on_started)(void *arg);
+    void (*on_started)(void *arg, const struct backend_steps *steps);
     void (*on_exit)(void *arg, const struct backend_exit *why);
     /* One line of the console, without newline, not terminated; untrusted. */
     void (*on_console)(void *arg, const char *line, size_t len);
 };
 
-/* One channel of an instance, for whoever is its client.  All borrowed: valid
- * while the instance object lives. */
+/* One channel of an instance, for whoever is its client. */
 struct backend_channel {
-    int memory_fd;   /* sealed memory, laid out by ring_format() */
-    int instance_fd; /* eventfd: write to ring the instance */
-    int client_fd;   /* eventfd: read when the instance has rung */
-    size_t len;      /* bytes of memory */
+    int memory_fd;        /* owned; mapped once, from 0, `len` bytes: laid out by ring_format() */
+    size_t len;           /* bytes of memory */
+    struct doorbell bell; /* owned; DOORBELL_NONE: whoever is the client already has it */
 };
+
+static inline void backend_channel_close(struct backend_channel *c)
+{
+    fd_close(&c->memory_fd);
+    doorbell_close(&c->bell);
+}
 
 /* What a restarted orchestrator needs to find an instance again, as text in the
  * registry ("pid=123 start=456"). */
@@ -98,9 +110,10 @@ struct backend_ops {
     enum rc (*pause)(struct backend_instance *i, bool paused);
     void (*handle)(const struct backend_instance *i, struct backend_handle *out);
     enum rc (*usage)(const struct backend_instance *i, struct backend_usage *out);
-    /* The orchestrator's own channel, and worker `index`'s. */
-    void (*control)(const struct backend_instance *i, struct backend_channel *out);
-    void (*channel)(const struct backend_instance *i, unsigned index, struct backend_channel *out);
+    /* The orchestrator's own channel, and worker `index`'s: to be closed by the caller
+     * with backend_channel_close().  After on_started. */
+    enum rc (*control)(struct backend_instance *i, struct backend_channel *out);
+    enum rc (*channel)(struct backend_instance *i, unsigned index, struct backend_channel *out);
 };
 
 extern const struct backend_ops backend_sandbox;

@@ -46,9 +46,9 @@ static uint64_t now_ns(void)
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
-static void on_started(void *arg)
+static void on_started(void *arg, const struct backend_steps *steps)
 {
-    (void)arg;
+    (void)arg, (void)steps;
     now_round.started = now_ns();
 }
 

@@ -6,6 +6,7 @@
  * Input: steps.  0 frame (type, u8 length, bytes), 1 raw bytes into the ring,
  * 2 an index, 3 a byte of the page's flags, 4 let the loop turn, 5 a question,
  * 6 STOP. */
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -124,6 +125,7 @@ static void step(struct wire_in *in, struct link *l, struct ring *r, int bell, u
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct wire_in in = wire_in(data, size);
+    int bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     struct backend_channel ch = {.len = ring_bytes(LAUNCH_CONTROL_ORDER, LAUNCH_CONTROL_ORDER)};
     struct ring tenant;
     struct link *l;
@@ -137,13 +139,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     CHECK(memory != MAP_FAILED);
     ring_format(memory, LAUNCH_CONTROL_ORDER, LAUNCH_CONTROL_ORDER);
     CHECK(ring_attach(&tenant, memory, ch.len, RING_SERVER) == RC_OK);
-    ch.client_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    ch.instance_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    CHECK(bell >= 0);
+    ch.bell.in_fd = fcntl(bell, F_DUPFD_CLOEXEC, 0);
+    ch.bell.out_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     CHECK(uv_loop_init(&loop) == 0);
     CHECK(link_open(&loop, &ch, &events, NULL, &l) == RC_OK);
 
     while (in.left > 0 && !in.bad)
-        step(&in, l, &tenant, ch.client_fd, &loop);
+        step(&in, l, &tenant, bell, &loop);
     for (unsigned n = 0; n < 4; n++)
         uv_run(&loop, UV_RUN_NOWAIT);
     link_look(l);
@@ -152,8 +155,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     uv_run(&loop, UV_RUN_DEFAULT);
     CHECK(uv_loop_close(&loop) == 0);
     munmap(memory, ch.len);
-    close(ch.memory_fd);
-    close(ch.client_fd);
-    close(ch.instance_fd);
+    close(bell);
     return 0;
 }

@@ -256,6 +256,7 @@ void rig_ready(struct rig *r, uint64_t request, struct rig_tenant *t)
     m.ready.id.instance = RIG_INSTANCE + t->generation;
     m.ready.id.generation = t->generation;
     m.ready.woken = 1;
+    m.ready.bytes = (uint32_t)t->len;
     m.ready.asked_us = 10;
     m.ready.ready_us = 20;
     rig_send(r, &m, fds, 3);

@@ -143,7 +143,7 @@ static void live(struct alarm *a)
     if (!i->started) {
         i->started = true;
         alarm_set(i->backend->alarms, a, image->boot_ms);
-        i->events->on_started(i->arg);
+        i->events->on_started(i->arg, &(struct backend_steps){0});
         return;
     }
     switch (image->start) {
@@ -414,25 +414,24 @@ static enum rc usage(const struct backend_instance *i, struct backend_usage *out
     return RC_OK;
 }
 
-static void give(const struct backend_instance *i, unsigned c, struct backend_channel *out)
+static enum rc give(const struct backend_instance *i, unsigned c, struct backend_channel *out)
 {
-    *out = (struct backend_channel){
-        .memory_fd = i->channel[c].memory_fd,
-        .instance_fd = i->doorbell,
-        .client_fd = i->channel[c].client_fd,
-        .len = i->channel[c].len,
-    };
+    struct doorbell bell = {.out_fd = i->doorbell, .in_fd = i->channel[c].client_fd};
+
+    out->len = i->channel[c].len;
+    out->memory_fd = fcntl(i->channel[c].memory_fd, F_DUPFD_CLOEXEC, 0);
+    return doorbell_dup(&bell, &out->bell);
 }
 
-static void control(const struct backend_instance *i, struct backend_channel *out)
+static enum rc control(struct backend_instance *i, struct backend_channel *out)
 {
-    give(i, 0, out);
+    return give(i, 0, out);
 }
 
-static void channel(const struct backend_instance *i, unsigned index, struct backend_channel *out)
+static enum rc channel(struct backend_instance *i, unsigned index, struct backend_channel *out)
 {
     CHECK(index < i->channels);
-    give(i, 1 + index, out);
+    return give(i, 1 + index, out);
 }
 
 const struct backend_ops fake_backend = {

@@ -103,10 +103,11 @@ void house_move_image(struct house *h)
     close(to);
 }
 
-static void on_started(void *arg)
+static void on_started(void *arg, const struct backend_steps *steps)
 {
     struct guest *g = arg;
 
+    (void)steps;
     assert_false(g->in_call);
     assert_int_equal(g->exited, 0);
     g->started++;

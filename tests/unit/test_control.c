@@ -26,7 +26,7 @@ static struct control_msg sample(enum control_type type)
         m.route = (struct control_route){1, 2, 3, 4, 5, CONTROL_CERTS_MAX, "acme", "http/1.1"};
         break;
     case CONTROL_READY:
-        m.ready = (struct control_ready){1, 2, {3, 4}, 5, 1, 6, 7};
+        m.ready = (struct control_ready){1, 2, {3, 4}, 5, 4096, 8, 1, 6, 7};
         break;
     case CONTROL_REFUSED:
         m.refused = (struct control_refused){1, RC_FAILED, "why"};

@@ -129,21 +129,23 @@ static void shares_sealed_memory_and_doorbells(void **state)
     char *page;
 
     guest_start(&g, h, "channels", 2);
-    ops->control(g.instance, &control);
-    ops->channel(g.instance, 1, &one);
+    assert_int_equal(ops->control(g.instance, &control), RC_OK);
+    assert_int_equal(ops->channel(g.instance, 1, &one), RC_OK);
     assert_int_equal(control.len, 4096 + 2 * 8192);
     assert_int_equal(one.len, 4096 + (1 << 17) + (1 << 18));
     assert_int_equal(ftruncate(one.memory_fd, 0), -1);
     page = mmap(NULL, control.len, PROT_READ | PROT_WRITE, MAP_SHARED, control.memory_fd, 0);
     assert_true(page != MAP_FAILED);
-    assert_int_equal(write(control.instance_fd, &ring, 8), 8);
+    assert_int_equal(write(control.bell.out_fd, &ring, 8), 8);
     guest_wait_line(&g, "rung");
     assert_int_equal(page[4095], 'x');
-    assert_int_equal(take_ring(control.client_fd), 1);
-    assert_int_equal(take_ring(one.client_fd), 1);
+    assert_int_equal(take_ring(control.bell.in_fd), 1);
+    assert_int_equal(take_ring(one.bell.in_fd), 1);
     guest_wait_exit(&g);
     assert_string_equal(g.why.text, "exit status 0");
     munmap(page, control.len);
+    backend_channel_close(&control);
+    backend_channel_close(&one);
     guest_dispose(&g);
 }
 
@@ -229,9 +231,10 @@ static void is_paused_and_goes_on(void **state)
     while (process_state(&g) != 'T')
         ; /* the kernel stops it when it next runs: at once */
     assert_int_equal(ops->pause(g.instance, false), RC_OK);
-    ops->control(g.instance, &control);
-    assert_int_equal(write(control.instance_fd, &ring, 8), 8);
+    assert_int_equal(ops->control(g.instance, &control), RC_OK);
+    assert_int_equal(write(control.bell.out_fd, &ring, 8), 8);
     guest_wait_line(&g, "rung");
+    backend_channel_close(&control);
     ops->kill(g.instance);
     guest_wait_exit(&g);
     guest_dispose(&g);

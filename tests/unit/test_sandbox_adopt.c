@@ -27,24 +27,26 @@ static void is_adopted_by_a_second_backend(void **state)
     guest_start(&g, &h, "serve", 2);
     guest_wait_line(&g, "waiting");
     ops->handle(g.instance, &handle);
-    ops->channel(g.instance, 1, &before);
+    assert_int_equal(ops->channel(g.instance, 1, &before), RC_OK);
     page = mmap(NULL, before.len, PROT_READ | PROT_WRITE, MAP_SHARED, before.memory_fd, 0);
     assert_true(page != MAP_FAILED);
     page[5000] = 'k';
     munmap(page, before.len);
+    backend_channel_close(&before);
     guest_dispose(&g);
     house_close(&h);
 
     house_open(&h);
     assert_int_equal(guest_adopt(&g, &h, &handle, 2), RC_OK);
-    ops->channel(g.instance, 1, &after);
+    assert_int_equal(ops->channel(g.instance, 1, &after), RC_OK);
     assert_int_equal(after.len, before.len);
     page = mmap(NULL, after.len, PROT_READ | PROT_WRITE, MAP_SHARED, after.memory_fd, 0);
     assert_true(page != MAP_FAILED);
     assert_int_equal(page[5000], 'k');
     munmap(page, after.len);
-    assert_int_equal(write(after.instance_fd, &one, 8), 8);
+    assert_int_equal(write(after.bell.out_fd, &one, 8), 8);
     guest_wait_line(&g, "rung");
+    backend_channel_close(&after);
     ops->kill(g.instance);
     guest_wait_exit(&g);
     assert_int_equal(g.started, 0);
@@ -59,9 +61,10 @@ static void ring(struct guest *g)
     struct backend_channel control;
     uint64_t one = 1;
 
-    ops->control(g->instance, &control);
-    assert_int_equal(write(control.instance_fd, &one, 8), 8);
+    assert_int_equal(ops->control(g->instance, &control), RC_OK);
+    assert_int_equal(write(control.bell.out_fd, &one, 8), 8);
     guest_wait_line(g, "rung");
+    backend_channel_close(&control);
 }
 
 static void stop(struct guest *g)

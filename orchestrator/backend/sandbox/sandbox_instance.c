@@ -246,6 +246,7 @@ static void gone(struct backend_instance *i)
 /* Comes from the launcher, on the loop. */
 static void launched(struct sandbox_launch *l)
 {
+    static const struct backend_steps steps; /* it has none */
     struct backend_instance *i = l->data;
 
     i->pid = l->pid;
@@ -272,7 +273,7 @@ static void launched(struct sandbox_launch *l)
         return; /* until on_pidfd */
     }
     sandbox_instance_running(i);
-    i->events.on_started(i->arg); /* must be last */
+    i->events.on_started(i->arg, &steps); /* must be last */
 }
 
 static void on_pidfd(uv_poll_t *poll, int status, int events)
@@ -329,26 +330,36 @@ enum rc sandbox_instance_usage(const struct backend_instance *i, struct backend_
     return sandbox_process_memory(i->backend->proc_fd, i->pid, &out->memory);
 }
 
-static void channel_at(const struct backend_instance *i, unsigned at, struct backend_channel *out)
+static enum rc channel_at(const struct backend_instance *i, unsigned at,
+                          struct backend_channel *out)
 {
     const struct sandbox_channel *c = &i->channels.at[at];
+    struct backend_channel ch = {.len = c->len};
+    struct doorbell bell = {.out_fd = i->channels.doorbell_fd, .in_fd = c->client_fd};
+    enum rc rc;
 
     CHECK(at <= i->channels.n);
-    *out = (struct backend_channel){.memory_fd = c->memory_fd,
-                                    .instance_fd = i->channels.doorbell_fd,
-                                    .client_fd = c->client_fd,
-                                    .len = c->len};
+    rc = doorbell_dup(&bell, &ch.bell);
+    if (rc)
+        return rc;
+    ch.memory_fd = fcntl(c->memory_fd, F_DUPFD_CLOEXEC, 0);
+    if (ch.memory_fd < 0) {
+        doorbell_close(&ch.bell);
+        return RC_FULL;
+    }
+    *out = ch;
+    return RC_OK;
 }
 
-void sandbox_instance_control(const struct backend_instance *i, struct backend_channel *out)
+enum rc sandbox_instance_control(struct backend_instance *i, struct backend_channel *out)
 {
-    channel_at(i, 0, out);
+    return channel_at(i, 0, out);
 }
 
-void sandbox_instance_channel(const struct backend_instance *i, unsigned index,
-                              struct backend_channel *out)
+enum rc sandbox_instance_channel(struct backend_instance *i, unsigned index,
+                                 struct backend_channel *out)
 {
-    channel_at(i, 1 + index, out);
+    return channel_at(i, 1 + index, out);
 }
 
 const struct sandbox_launch *sandbox_launched(const struct backend_instance *i)

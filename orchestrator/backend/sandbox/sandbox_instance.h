@@ -80,9 +80,9 @@ void sandbox_instance_dispose(struct backend_instance *i);
 enum rc sandbox_instance_pause(struct backend_instance *i, bool paused);
 void sandbox_instance_handle(const struct backend_instance *i, struct backend_handle *out);
 enum rc sandbox_instance_usage(const struct backend_instance *i, struct backend_usage *out);
-void sandbox_instance_control(const struct backend_instance *i, struct backend_channel *out);
-void sandbox_instance_channel(const struct backend_instance *i, unsigned index,
-                              struct backend_channel *out);
+enum rc sandbox_instance_control(struct backend_instance *i, struct backend_channel *out);
+enum rc sandbox_instance_channel(struct backend_instance *i, unsigned index,
+                                 struct backend_channel *out);
 
 /* What starting and adopting share.  A new instance has nothing in it: free() undoes it. */
 struct backend_instance *sandbox_instance_new(struct backend *b,
