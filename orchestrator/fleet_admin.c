@@ -89,6 +89,21 @@ void fleet_tenant_removed(struct fleet *f, uint64_t tenant)
     alarm_set(&f->alarms, &t->soon, 0);
 }
 
+/* What serves when another version is wished for is what to come back to, also when it
+ * has not been ready for proof_ms yet; not if it has crashed meanwhile. */
+static void prove_what_serves(struct fleet *f, const char *name)
+{
+    struct registry_tenant row;
+    struct refusal no;
+    struct tenant *t;
+
+    if (registry_tenant_by_name(f->registry, name, &row, &no))
+        return; /* the wish itself will be refused */
+    t = fleet_tenant(f, row.id);
+    if (t && t->current && instance_serves(t->current) && t->trial_crashes == 0)
+        tenant_prove(t, t->current);
+}
+
 enum rc fleet_upgrade(struct fleet *f, const char *tenant, const char *image_ref,
                       uint64_t max_wait_ms, fleet_upgrade_cb *cb, void *arg, struct refusal *no)
 {
@@ -100,6 +115,7 @@ enum rc fleet_upgrade(struct fleet *f, const char *tenant, const char *image_ref
     if (max_wait_ms == FLEET_WAIT_DEFAULT)
         max_wait_ms = f->limits.max_wait_ms;
     deadline = max_wait_ms == 0 || max_wait_ms > INT64_MAX / 2 ? 0 : now + (int64_t)max_wait_ms;
+    prove_what_serves(f, tenant);
     rc = registry_tenant_upgrade(f->registry, tenant, image_ref, deadline, now, &row, no);
     if (rc)
         return rc;

@@ -267,6 +267,36 @@ static void once_proved_a_crash_is_only_a_crash(void **state)
     assert_false(house_event(h, "rolled back", ""));
 }
 
+static void a_failure_goes_back_to_what_served_though_it_was_not_proved_yet(void **state)
+{
+    struct house *h = *state;
+
+    house_upgrade(h, "acme", "web:2", 0);
+    house_awake(h, 0, "acme.example");
+    house_pass(h, h->limits.proof_ms / 2);
+    assert_string_equal(house_row(h, "acme").last_good_ref, "web:1");
+    house_upgrade(h, "acme", "web:fails", 0);
+    house_pass(h, 1000);
+    assert_string_equal(house_row(h, "acme").image_ref, "web:2");
+    assert_string_equal(acme(h)->ref, "web:2");
+    assert_int_equal(fake_count(h->backend), 1);
+}
+
+static void a_version_that_has_crashed_is_nothing_to_go_back_to(void **state)
+{
+    struct house *h = *state;
+
+    house_upgrade(h, "acme", "web:2", 0);
+    house_awake(h, 0, "acme.example");
+    fake_crash(acme(h));
+    house_settle(h);
+    house_awake(h, 0, "acme.example");
+    assert_string_equal(acme(h)->ref, "web:2");
+    house_upgrade(h, "acme", "web:fails", 0);
+    house_pass(h, 1000);
+    assert_string_equal(house_row(h, "acme").image_ref, "web:1");
+}
+
 static void a_file_that_is_gone_is_rolled_back(void **state)
 {
     struct house *h = *state;
@@ -392,6 +422,8 @@ int main(void)
         T(awake_a_version_that_fails_never_gets_a_connection),
         T(a_version_that_crashes_again_and_again_is_rolled_back),
         T(once_proved_a_crash_is_only_a_crash),
+        T(a_failure_goes_back_to_what_served_though_it_was_not_proved_yet),
+        T(a_version_that_has_crashed_is_nothing_to_go_back_to),
         T(a_file_that_is_gone_is_rolled_back),
         T(a_fault_of_the_host_does_not_roll_back),
         T(a_second_upgrade_takes_the_place_of_the_first),
