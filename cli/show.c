@@ -103,6 +103,17 @@ void show_tenants(const json_t *list)
     table_print(&t);
 }
 
+/* How long it took to be ready; "-" when that is not known. */
+static const char *ready_after(const json_t *o, char text[TEXT_SIZE])
+{
+    int64_t us = json_number(json_object_get(o, "start"), "ready_us");
+
+    if (us <= 0)
+        return "-";
+    snprintf(text, TEXT_SIZE, "%lld.%lld ms", (long long)us / 1000, (long long)us / 100 % 10);
+    return text;
+}
+
 void show_instances(const json_t *list, const char *indent)
 {
     char text[TEXT_SIZE];
@@ -110,7 +121,8 @@ void show_instances(const json_t *list, const char *indent)
     json_t *o;
     size_t i;
 
-    table_init(&t, indent, "TENANT|IMAGE|GENERATION|STATE|GROUND|CONNECTIONS|MEMORY|STARTED");
+    table_init(&t, indent,
+               "TENANT|IMAGE|GENERATION|STATE|GROUND|CONNECTIONS|MEMORY|CPU|STARTED|READY AFTER");
     json_array_foreach(list, i, o)
     {
         table_add(&t, "%s", json_text(o, "tenant"));
@@ -120,7 +132,9 @@ void show_instances(const json_t *list, const char *indent)
         table_add(&t, "%s", json_text(o, "ground"));
         table_add(&t, "%lld", (long long)json_number(o, "connections"));
         table_add(&t, "%s", size(o, "memory", text));
+        table_add(&t, "%lld ms", (long long)json_number(o, "cpu_us") / 1000);
         table_add(&t, "%s", relative(o, "started_at", text));
+        table_add(&t, "%s", ready_after(o, text));
     }
     table_print(&t);
 }

@@ -154,12 +154,22 @@ RC_MUST_CHECK enum rc fleet_instance_stop(struct fleet *f, uint64_t tenant, flee
 
 /*----- looking -----*/
 
+/* What a start went through; µs after it was asked for, 0: no such step. */
+struct fleet_start_steps {
+    uint32_t created_us;  /* its machine stood; 0 also for one out of a pool */
+    uint32_t unpaused_us; /* … and was let run */
+    uint32_t entered_us;  /* the image's first instruction, by its own clock */
+    uint32_t ready_us;    /* on_start had returned; 0: not yet, or taken over when it was */
+};
+
 struct fleet_instance_info {
     uint64_t id, tenant, generation;
     const char *tenant_name, *image, *state, *ground; /* borrowed during the call */
     uint32_t connections;
     int64_t started_at, ready_at;
     uint64_t memory; /* bytes resident; 0: not known */
+    uint64_t cpu_us; /* of processor time since its start */
+    struct fleet_start_steps start;
 };
 typedef void fleet_instance_cb(void *arg, const struct fleet_instance_info *info);
 /* Of a tenant (0: all), by id. */

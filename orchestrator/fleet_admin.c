@@ -164,6 +164,21 @@ enum rc fleet_instance_stop(struct fleet *f, uint64_t tenant, fleet_cb *cb, void
 
 /*----- looking -----*/
 
+static struct fleet_start_steps start_steps(const struct instance *i)
+{
+    struct fleet_start_steps steps = {
+        .created_us = i->steps.created_us,
+        .unpaused_us = i->steps.unpaused_us,
+    };
+
+    if (i->adopted || !i->ready_us)
+        return steps;
+    steps.ready_us = (uint32_t)(i->ready_us - i->asked_us);
+    /* The image's word: no more than the time there was. */
+    steps.entered_us = i->boot_us < steps.ready_us ? steps.ready_us - i->boot_us : 0;
+    return steps;
+}
+
 static void show(struct fleet *f, struct instance *i, fleet_instance_cb *cb, void *arg)
 {
     struct backend_usage usage = {0};
@@ -178,10 +193,13 @@ static void show(struct fleet *f, struct instance *i, fleet_instance_cb *cb, voi
         .connections = instance_connections(i),
         .started_at = i->started_at,
         .ready_at = i->ready_at,
+        .start = start_steps(i),
     };
 
-    if (f->backend_ops->usage(i->backend, &usage) == RC_OK)
+    if (f->backend_ops->usage(i->backend, &usage) == RC_OK) {
         info.memory = usage.memory;
+        info.cpu_us = usage.cpu_us;
+    }
     cb(arg, &info);
 }
 

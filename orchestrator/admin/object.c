@@ -93,14 +93,25 @@ json_t *object_certificate(const struct registry_certificate *c)
                           (int)c->self_signed));
 }
 
+static json_t *object_start(const struct fleet_start_steps *s)
+{
+    if (!s->ready_us)
+        return json_null();
+    return json_pack("{s:I, s:I, s:I, s:I}", "created_us", (json_int_t)s->created_us, "unpaused_us",
+                     (json_int_t)s->unpaused_us, "entered_us", (json_int_t)s->entered_us,
+                     "ready_us", (json_int_t)s->ready_us);
+}
+
 json_t *object_instance(const struct fleet_instance_info *i)
 {
-    return made(json_pack(
-        "{s:s, s:s, s:I, s:s, s:s, s:I, s:I, s:o, s:I, s:I}", "tenant", i->tenant_name, "image",
-        i->image, "generation", (json_int_t)i->generation, "state", i->state, "ground", i->ground,
-        "connections", (json_int_t)i->connections, "started_at", (json_int_t)i->started_at,
-        "ready_at", i->ready_at ? json_integer(i->ready_at) : json_null(), "memory",
-        (json_int_t)i->memory, "id", (json_int_t)i->id));
+    return made(json_pack("{s:s, s:s, s:I, s:s, s:s, s:I, s:I, s:o, s:I, s:I, s:I, s:o}", "tenant",
+                          i->tenant_name, "image", i->image, "generation",
+                          (json_int_t)i->generation, "state", i->state, "ground", i->ground,
+                          "connections", (json_int_t)i->connections, "started_at",
+                          (json_int_t)i->started_at, "ready_at",
+                          i->ready_at ? json_integer(i->ready_at) : json_null(), "memory",
+                          (json_int_t)i->memory, "cpu_us", (json_int_t)i->cpu_us, "id",
+                          (json_int_t)i->id, "start", object_start(&i->start)));
 }
 
 json_t *object_event(const struct registry_event *e)

@@ -57,6 +57,16 @@ def test_an_app_of_ones_own_is_online_with_three_commands(house, tmp_path):
     assert house.curl("own", "/", "-k", "-H", "X-Who: you") == "own greets you\n"
 
 
+def test_an_instance_tells_what_its_start_took_and_what_it_uses(house):
+    house.curl("acme", "/handover")
+    (instance,) = house.running("acme")
+    start = instance["start"]
+    assert 0 < start["entered_us"] < start["ready_us"], instance
+    assert start["created_us"] <= start["unpaused_us"] <= start["entered_us"], instance
+    assert instance["cpu_us"] > 0 and instance["memory"] > 0, instance
+    assert f"{start['ready_us'] // 1000}." in house.cli("instance", "list")
+
+
 def test_what_an_app_prints_is_in_its_log_at_once(house, tmp_path):
     house.cli("image", "add", "printing:1.0.0", build(tmp_path, "printing", PRINTING))
     house.add_tenant("printing", "printing:1.0.0")
