@@ -63,7 +63,7 @@ def test_an_instance_tells_what_its_start_took_and_what_it_uses(house):
     start = instance["start"]
     assert 0 < start["entered_us"] < start["ready_us"], instance
     assert start["created_us"] <= start["unpaused_us"] <= start["entered_us"], instance
-    assert instance["cpu_us"] > 0 and instance["memory"] > 0, instance
+    assert instance["cpu_us"] >= 0 and instance["memory"] > 0, instance  # counted in ticks by Linux
     assert f"{start['ready_us'] // 1000}." in house.cli("instance", "list")
 
 
