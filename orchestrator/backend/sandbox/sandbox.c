@@ -5,7 +5,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "common/core/check.h"
@@ -13,6 +12,7 @@
 #include "orchestrator/backend/sandbox/sandbox_instance.h"
 #include "orchestrator/backend/sandbox/sandbox_probe.h"
 #include "orchestrator/backend/sandbox/sandbox_sweep.h"
+#include "orchestrator/backend/state_id.h"
 
 static bool is_ours(void *arg, uid_t uid)
 {
@@ -44,20 +44,15 @@ static void sandbox_close(struct backend *b)
     free(b);
 }
 
-/* Another number for each state folder. */
 static enum rc know_state(struct backend *b, const char *state_dir)
 {
-    uint64_t h = 14695981039346656037u; /* FNV-1a */
-    struct stat st;
+    uint64_t id;
+    enum rc rc = state_id(state_dir, &id);
 
     b->state = realpath(state_dir, NULL);
-    if (!b->state || stat(b->state, &st))
+    if (rc || !b->state)
         return RC_NOT_FOUND;
-    for (int n = 0; n < 8; n++) {
-        h = (h ^ ((uint64_t)st.st_dev >> (8 * n) & 0xff)) * 1099511628211u;
-        h = (h ^ ((uint64_t)st.st_ino >> (8 * n) & 0xff)) * 1099511628211u;
-    }
-    b->uid_base = SANDBOX_UID_BASE + (uid_t)((h >> 32 & SANDBOX_UID_HOUSE_MASK) << 16);
+    b->uid_base = SANDBOX_UID_BASE + (uid_t)((id >> 32 & SANDBOX_UID_HOUSE_MASK) << 16);
     return RC_OK;
 }
 

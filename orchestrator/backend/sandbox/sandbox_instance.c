@@ -50,7 +50,7 @@ static void on_poll_closed(uv_handle_t *h)
 
 static void on_console_closed(uv_handle_t *h)
 {
-    const struct sandbox_console *c = h->data;
+    const struct console *c = h->data;
 
     on_handle_closed(c->arg);
 }
@@ -64,7 +64,7 @@ static void release(struct backend_instance *i)
     fd_close(&i->image_fd);
     fd_close(&i->cgroup_fd);
     i->open_handles = 2;
-    sandbox_console_close(&i->console, on_console_closed);
+    console_close(&i->console, on_console_closed);
     if (i->polling) {
         i->open_handles++;
         uv_close((uv_handle_t *)&i->exited, on_poll_closed);
@@ -93,7 +93,7 @@ static void on_line(void *arg, const char *line, size_t len)
 
 enum rc sandbox_instance_console(struct backend_instance *i, int fd)
 {
-    return sandbox_console_init(&i->console, i->backend->loop, fd, on_line, i);
+    return console_init(&i->console, i->backend->loop, fd, on_line, i);
 }
 
 struct backend_instance *
@@ -233,7 +233,7 @@ void sandbox_instance_running(struct backend_instance *i)
 {
     sm_move(&i->sm, RUNNING);
     i->why.started = true;
-    sandbox_console_listen(&i->console);
+    console_listen(&i->console);
 }
 
 static void gone(struct backend_instance *i)
@@ -287,7 +287,7 @@ static void on_pidfd(uv_poll_t *poll, int status, int events)
     if (sandbox_cgroup_was_full(&i->backend->cgroup, i->uid))
         snprintf(i->why.text, sizeof i->why.text,
                  "killed: out of memory (raise the tenant's --memory)");
-    sandbox_console_drain(&i->console);
+    console_drain(&i->console);
     if (!i->disposed)
         gone(i);
 }

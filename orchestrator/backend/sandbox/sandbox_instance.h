@@ -10,9 +10,9 @@
 
 #include "common/core/sm.h"
 #include "orchestrator/backend/backend.h"
+#include "orchestrator/backend/console.h"
 #include "orchestrator/backend/sandbox/sandbox_cgroup.h"
 #include "orchestrator/backend/sandbox/sandbox_channels.h"
-#include "orchestrator/backend/sandbox/sandbox_console.h"
 #include "orchestrator/backend/sandbox/sandbox_filter.h"
 #include "orchestrator/backend/sandbox/sandbox_launcher.h"
 
@@ -51,7 +51,7 @@ struct backend_instance {
     bool disposed;
     bool kill_asked; /* while STARTING */
     struct sandbox_channels channels;
-    struct sandbox_console console;
+    struct console console;
     int console_fd; /* owned until launched: the instance's end */
     int image_fd;   /* owned until launched */
     int cgroup_fd;  /* owned until launched; -1: none */

@@ -1,4 +1,4 @@
-#include "orchestrator/backend/sandbox/sandbox_console.h"
+#include "orchestrator/backend/console.h"
 
 #include <errno.h>
 #include <string.h>
@@ -6,7 +6,7 @@
 
 #define PIPE_BYTES (64u << 10)
 
-static void flush(struct sandbox_console *c)
+static void flush(struct console *c)
 {
     size_t len = c->len;
 
@@ -15,10 +15,12 @@ static void flush(struct sandbox_console *c)
         c->on_line(c->arg, c->line, len);
 }
 
-static void feed(struct sandbox_console *c, const char *p, size_t n)
+static void feed(struct console *c, const char *p, size_t n)
 {
     for (size_t i = 0; i < n && !c->stopped; i++) {
         if (p[i] == '\n') {
+            if (c->len && c->line[c->len - 1] == '\r')
+                c->len--; /* a terminal's line end */
             if (!c->cut)
                 flush(c);
             c->cut = false;
@@ -33,7 +35,7 @@ static void feed(struct sandbox_console *c, const char *p, size_t n)
 }
 
 /* Returns what was read; 0 at the end or when there is nothing. */
-static size_t read_some(struct sandbox_console *c, size_t most, bool *ended)
+static size_t read_some(struct console *c, size_t most, bool *ended)
 {
     char buf[4096];
     ssize_t n;
@@ -41,7 +43,7 @@ static size_t read_some(struct sandbox_console *c, size_t most, bool *ended)
     do
         n = read(c->fd, buf, most < sizeof buf ? most : sizeof buf);
     while (n < 0 && errno == EINTR);
-    *ended = n == 0 || (n < 0 && errno != EAGAIN);
+    *ended = n == 0 || (n < 0 && errno != EAGAIN); /* EIO: a terminal whose other end is gone */
     if (n <= 0)
         return 0;
     feed(c, buf, (size_t)n);
@@ -52,7 +54,7 @@ static void on_second(uv_timer_t *timer);
 
 static void on_readable(uv_poll_t *poll, int status, int events)
 {
-    struct sandbox_console *c = poll->data;
+    struct console *c = poll->data;
     uint64_t now = uv_now(poll->loop);
     bool ended;
 
@@ -74,13 +76,13 @@ static void on_readable(uv_poll_t *poll, int status, int events)
 
 static void on_second(uv_timer_t *timer)
 {
-    struct sandbox_console *c = timer->data;
+    struct console *c = timer->data;
 
     uv_poll_start(&c->poll, UV_READABLE, on_readable);
 }
 
-enum rc sandbox_console_init(struct sandbox_console *c, uv_loop_t *loop, int fd,
-                             void (*on_line)(void *, const char *, size_t), void *arg)
+enum rc console_init(struct console *c, uv_loop_t *loop, int fd,
+                     void (*on_line)(void *, const char *, size_t), void *arg)
 {
     memset(c, 0, sizeof *c);
     c->fd = fd;
@@ -98,12 +100,12 @@ enum rc sandbox_console_init(struct sandbox_console *c, uv_loop_t *loop, int fd,
     return RC_OK;
 }
 
-void sandbox_console_listen(struct sandbox_console *c)
+void console_listen(struct console *c)
 {
     uv_poll_start(&c->poll, UV_READABLE, on_readable);
 }
 
-void sandbox_console_drain(struct sandbox_console *c)
+void console_drain(struct console *c)
 {
     size_t left = PIPE_BYTES, n;
     bool ended;
@@ -114,7 +116,7 @@ void sandbox_console_drain(struct sandbox_console *c)
         flush(c);
 }
 
-void sandbox_console_close(struct sandbox_console *c, uv_close_cb closed)
+void console_close(struct console *c, uv_close_cb closed)
 {
     c->stopped = true;
     uv_close((uv_handle_t *)&c->poll, closed);

@@ -1,10 +1,10 @@
-/* The console of an instance: what it writes to 1 and 2, as lines.
+/* The console of an instance, as lines: a pipe (sandbox) or a terminal (xen).
  *
  * The bytes are the tenant's: lines are cut at CONSOLE_LINE_MAX, and past
  * CONSOLE_RATE bytes a second nothing is read until the next second.  The
- * instance never waits for us: its end of the pipe drops what does not fit. */
-#ifndef SANDBOX_CONSOLE_H
-#define SANDBOX_CONSOLE_H
+ * instance never waits for us: what does not fit is dropped at its end. */
+#ifndef ORCHESTRATOR_CONSOLE_H
+#define ORCHESTRATOR_CONSOLE_H
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -15,7 +15,7 @@
 #define CONSOLE_LINE_MAX 1024
 #define CONSOLE_RATE     (256u << 10)
 
-struct sandbox_console {
+struct console {
     uv_poll_t poll;
     uv_timer_t timer; /* running: this second's bytes are spent */
     int fd;           /* owned; -1: closed */
@@ -29,15 +29,14 @@ struct sandbox_console {
     char line[CONSOLE_LINE_MAX];
 };
 
-/* `fd` is consumed, also on failure; its read end must be non-blocking. */
-RC_MUST_CHECK enum rc sandbox_console_init(struct sandbox_console *c, uv_loop_t *loop, int fd,
-                                           void (*on_line)(void *, const char *, size_t),
-                                           void *arg);
+/* `fd` is consumed, also on failure; it is made non-blocking. */
+RC_MUST_CHECK enum rc console_init(struct console *c, uv_loop_t *loop, int fd,
+                                   void (*on_line)(void *, const char *, size_t), void *arg);
 /* Lines come from now on. */
-void sandbox_console_listen(struct sandbox_console *c);
+void console_listen(struct console *c);
 /* Reads what is left, at most one full pipe, and ends the last line. */
-void sandbox_console_drain(struct sandbox_console *c);
+void console_drain(struct console *c);
 /* No line comes after this. `closed` is called once for each of the two handles. */
-void sandbox_console_close(struct sandbox_console *c, uv_close_cb closed);
+void console_close(struct console *c, uv_close_cb closed);
 
 #endif
