@@ -21,6 +21,11 @@ _roomkey_package(CURL libcurl)
 _roomkey_package(SECCOMP libseccomp)
 _roomkey_package(CRYPTO libcrypto)
 _roomkey_package(CMOCKA cmocka)
+_roomkey_package(XENLIGHT xenlight)
+_roomkey_package(XENCONTROL xencontrol)
+_roomkey_package(XENSTORE xenstore)
+_roomkey_package(XENHYPFS xenhypfs)
+_roomkey_package(XENTOOLLOG xentoollog)
 
 # _roomkey_dep(TARGET folder DEFINES... LIBS...): the first library is the location, in link order.
 function(_roomkey_dep target folder)

@@ -80,10 +80,10 @@ struct xen_event {
     uint32_t domid;
     uint64_t token;
     uint16_t rc;                 /* DONE: enum rc */
+    uint8_t level;               /* CHECK: enum xen_level */
     uint8_t paused;              /* FOUND */
     uint8_t shutdown;            /* FOUND, SHUTDOWN: it has */
     uint8_t reason;              /* … why: SHUTDOWN_* of xen/sched.h */
-    uint8_t level;               /* CHECK: enum xen_level */
     int32_t status;              /* … its exit status, a guest's word; -1: it gave none */
     uint8_t uuid[XEN_UUID_SIZE]; /* FOUND */
     uint64_t cpu_us, memory_kib; /* FOUND, USAGE */

@@ -1,0 +1,147 @@
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "orchestrator/backend/xen/helper/answer.h"
+#include "orchestrator/backend/xen/helper/domain.h"
+#include "orchestrator/backend/xen/helper/node_text.h"
+#include "orchestrator/backend/xen/helper/nodes.h"
+
+/* KiB that Xen takes for a domain beside its memory. */
+#define OVERHEAD_KIB 512  /* its own records of the domain, its vcpu and its tables */
+#define RESERVE_KIB  4096 /* left to Xen itself */
+#define MEMORY_MAX   (1ull << 32)
+
+/* Page tables of the guest's memory, from a pool of the domain's own: libxl's rule. */
+static uint64_t paging_kib(uint64_t memory_kib)
+{
+    return 4 * (256 + 2 * (memory_kib / 1024));
+}
+
+/* libxl_domain_create_new() finds out only half-way, and then says less. */
+static enum rc check_room(struct host *h, uint64_t memory_kib, struct xen_event *done)
+{
+    uint64_t need = memory_kib + paging_kib(memory_kib) + OVERHEAD_KIB + RESERVE_KIB, free_kib;
+    libxl_physinfo info;
+
+    libxl_physinfo_init(&info);
+    if (libxl_get_physinfo(h->xl, &info) != 0) {
+        libxl_physinfo_dispose(&info);
+        return answer_text(done, RC_IO, "cannot ask Xen for its free memory: %s",
+                           xl_log_cause(&h->log));
+    }
+    free_kib = (info.free_pages + info.scrub_pages) * 4;
+    free_kib -= info.outstanding_pages * 4 < free_kib ? info.outstanding_pages * 4 : free_kib;
+    libxl_physinfo_dispose(&info);
+    if (free_kib >= need)
+        return RC_OK;
+    return answer_text(done, RC_NOMEM,
+                       "the host has not enough memory: a domain of %" PRIu64 " KiB needs %" PRIu64
+                       " KiB and %" PRIu64
+                       " KiB are free; stop tenants, or give dom0 less (dom0_mem=)",
+                       memory_kib, need, free_kib);
+}
+
+/* Its strings become the configuration's. */
+static enum rc configure(struct host *h, const struct xen_job *job, const char *kernel,
+                         libxl_domain_config *c)
+{
+    libxl_domain_build_info *b = &c->b_info;
+
+    c->c_info.type = LIBXL_DOMAIN_TYPE_PVH;
+    c->c_info.name = strdup(job->name);
+    memcpy(c->c_info.uuid.uuid, job->uuid, XEN_UUID_SIZE);
+    libxl_defbool_set(&c->c_info.run_hotplug_scripts, false);
+
+    libxl_domain_build_info_init_type(b, LIBXL_DOMAIN_TYPE_PVH);
+    b->kernel = strdup(kernel);
+    b->max_memkb = b->target_memkb = job->memory_kib;
+    b->shadow_memkb = paging_kib(job->memory_kib);
+    b->max_vcpus = 1;
+    libxl_defbool_set(&b->numa_placement, false);
+    /* The guest grants and maps nothing itself, and has no use for the newer interface. */
+    b->max_grant_version = 1;
+    b->max_maptrack_frames = 0;
+    if (!c->c_info.name || !b->kernel || libxl_cpu_bitmap_alloc(h->xl, &b->avail_vcpus, 1) != 0)
+        return RC_NOMEM;
+    libxl_bitmap_set(&b->avail_vcpus, 0);
+
+    /* roomkeyd reads the console before it destroys. */
+    c->on_poweroff = c->on_reboot = c->on_crash = c->on_watchdog = c->on_soft_reset =
+        LIBXL_ACTION_ON_SHUTDOWN_PRESERVE;
+    return RC_OK;
+}
+
+static enum rc build(struct host *h, const struct xen_job *job, int image, struct xen_event *done)
+{
+    libxl_domain_config config;
+    char kernel[32];
+    uint32_t domid = 0;
+    enum rc rc;
+
+    /* What was hashed is what boots: libxl opens this very file again. */
+    snprintf(kernel, sizeof kernel, "/proc/self/fd/%d", image);
+    libxl_domain_config_init(&config);
+    rc = configure(h, job, kernel, &config);
+    if (rc)
+        answer_text(done, rc, "cannot create the domain: out of memory in dom0");
+    else if (libxl_domain_create_new(h->xl, &config, &domid, NULL, NULL) != 0)
+        rc = answer_text(done, h->log.error == ENOMEM ? RC_NOMEM : RC_FAILED,
+                         "cannot create the domain: %s; see xl dmesg and /var/log/xen",
+                         xl_log_cause(&h->log));
+    libxl_domain_config_dispose(&config);
+    done->domid = domid;
+    return rc;
+}
+
+/* What libxl does not know of. */
+static enum rc complete(struct host *h, struct xen_event *done, int *console)
+{
+    enum rc rc = nodes_prepare(h->xs, done->domid);
+
+    if (rc)
+        return answer_text(done, rc, "cannot write the domain's nodes: xenstore: %s", rc_text(rc));
+    rc = nodes_console(h->xs, done->domid, console);
+    if (rc)
+        return answer_text(done, rc,
+                           "the domain has no console terminal; see whether xenconsoled runs");
+    return RC_OK;
+}
+
+static bool is_complete(const struct xen_job *job, int image)
+{
+    static const uint8_t none[XEN_UUID_SIZE];
+
+    return image >= 0 && memcmp(job->uuid, none, XEN_UUID_SIZE) != 0 && job->memory_kib > 0 &&
+           job->memory_kib < MEMORY_MAX && node_text_is_name(job->name, sizeof job->name);
+}
+
+enum rc domain_create(struct host *h, const struct xen_job *job, int image, struct xen_event *done,
+                      int *console)
+{
+    struct xen_event ignored;
+    uint32_t other;
+    enum rc rc;
+
+    if (!is_complete(job, image))
+        return answer_text(done, RC_INVAL, "cannot create a domain: the job makes no sense");
+    rc = host_find(h, job->uuid, &other);
+    if (rc != RC_NOT_FOUND)
+        return answer_text(done, rc ? rc : RC_EXISTS, "cannot create the domain: %s",
+                           rc ? rc_text(rc) : "its uuid is taken");
+    rc = check_room(h, job->memory_kib, done);
+    if (rc)
+        return rc;
+    rc = build(h, job, image, done);
+    if (!rc)
+        rc = complete(h, done, console);
+    if (rc) {
+        if (domain_destroy(h, job->uuid, &ignored))
+            fprintf(stderr, "roomkey-xen: %s\n", ignored.text);
+        done->domid = 0;
+    }
+    return rc;
+}
