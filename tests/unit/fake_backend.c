@@ -106,7 +106,7 @@ static void die(struct backend_instance *i, bool clean, const char *text)
     i->alive = false;
     i->exit = (struct backend_exit){.started = i->started, .clean = clean};
     snprintf(i->exit.text, sizeof i->exit.text, "%s", text);
-    alarm_set(i->backend->alarms, &i->alarm, 0);
+    alarm_set(i->backend->alarms, &i->alarm, i->exit_ms);
 }
 
 static void say_ready(struct backend_instance *i)
@@ -124,6 +124,7 @@ static void say_ready(struct backend_instance *i)
     if (behaviour(i->backend, i->ref)->start == FAKE_LIES)
         strcat(ready.version, "-not");
     CHECK(mux_ready_encode(&ready, buf, sizeof buf, &len) == RC_OK);
+    i->up = true;
     fake_say(i, MUX_READY, buf, (uint32_t)len);
 }
 
@@ -276,12 +277,17 @@ bool fake_backend_turn(struct backend *b)
     bool moved = false;
 
     for (struct backend_instance *i = b->all; i; i = i->next) {
-        while (i->alive && i->started && read_control(i))
+        while (i->alive && i->up && read_control(i))
             moved = true;
-        if (i->alive && i->started)
+        if (i->alive && i->up)
             moved = clear_channels(i) || moved;
     }
     return moved;
+}
+
+struct backend_instance *fake_all(struct backend *b)
+{
+    return b->all;
 }
 
 struct backend_instance *fake_living(struct backend *b, const char *tenant)
@@ -372,6 +378,8 @@ static enum rc adopt(struct backend *b, const struct backend_handle *handle, uns
         i->owned = true;
         i->events = events;
         i->arg = arg;
+        if (!i->up) /* it boots on, whoever looks */
+            alarm_set(b->alarms, &i->alarm, behaviour(b, i->ref)->boot_ms);
         *out = i;
         return RC_OK;
     }
@@ -431,6 +439,8 @@ static enum rc control(struct backend_instance *i, struct backend_channel *out)
 static enum rc channel(struct backend_instance *i, unsigned index, struct backend_channel *out)
 {
     CHECK(index < i->channels);
+    if (i->closed)
+        return RC_IO;
     return give(i, 1 + index, out);
 }
 

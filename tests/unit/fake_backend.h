@@ -35,6 +35,7 @@ struct backend_instance {
     bool alive, told; /* its on_exit was called */
     bool owned;       /* by a fleet */
     bool started;
+    bool up; /* its on_start is over: it looks at its rings */
 
     /* Set by the test. */
     struct mux_health health; /* its answer, but the token */
@@ -42,6 +43,8 @@ struct backend_instance {
     bool ill;                 /* on_health says no */
     bool stuck;               /* does not stop when asked */
     bool clogged;             /* does not clear channels */
+    bool closed;              /* its channels cannot be had */
+    uint32_t exit_ms;         /* how long it takes to die */
 
     unsigned stops; /* STOP frames seen */
 
@@ -68,6 +71,8 @@ void fake_behave(struct backend *b, const char *ref, enum fake_start start, uint
 /* Lets the tenants look at their rings; true when one did something. */
 bool fake_backend_turn(struct backend *b);
 
+/* All that are still there, newest first. */
+struct backend_instance *fake_all(struct backend *b);
 /* The tenant's newest instance that lives, or NULL; how many live. */
 struct backend_instance *fake_living(struct backend *b, const char *tenant);
 unsigned fake_count(struct backend *b);

@@ -17,7 +17,12 @@ struct house {
     struct backend *backend;
     struct fleet_limits limits; /* change before house_restart() */
     struct fleet *fleet;
+    uint64_t now_us; /* of a fleet that is gone; the next one's time begins there */
     uint64_t requests;
+
+    /* Hears what workers are told, in place of house_told(). */
+    void (*hear)(void *arg, unsigned worker, const struct control_msg *m, const int *fds);
+    void *hear_arg;
 
     /* What the workers were told, oldest first; house_told() looks. */
     struct house_message {
