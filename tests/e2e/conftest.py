@@ -4,12 +4,29 @@ import os
 
 import pytest
 
-from house import House
+from house import GROUND, House
+
+left_out = pytest.StashKey()
 
 
 def pytest_configure(config):
     if os.geteuid() != 0:
-        raise pytest.UsageError("the end-to-end tests start roomkeyd, which makes namespaces: run them as root")
+        raise pytest.UsageError("the end-to-end tests start roomkeyd, which makes namespaces or domains: run them as root")
+    config.addinivalue_line("markers", "only_on(ground, why): left out, not skipped, on every other ground")
+
+
+def pytest_collection_modifyitems(config, items):
+    """Leaves out what makes no sense on this ground."""
+    marks = {item: item.get_closest_marker("only_on") for item in items}
+    out = [item for item, mark in marks.items() if mark and mark.args[0] != GROUND]
+    items[:] = [item for item in items if item not in out]
+    config.stash[left_out] = [f"{item.nodeid}: {marks[item].args[1]}" for item in out]
+    config.hook.pytest_deselected(items=out)
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    for line in config.stash.get(left_out, []):
+        terminalreporter.write_line(f"left out on {GROUND}: {line}")
 
 
 @pytest.hookimpl(hookwrapper=True)
@@ -17,24 +34,23 @@ def pytest_runtest_makereport(item, call):
     report = (yield).get_result()
     if report.failed:
         for value in getattr(item, "funcargs", {}).values():
-            if isinstance(value, House):
-                report.sections.append(("logs of the house", value.logs()))
+            for house in [value] if isinstance(value, House) else getattr(value, "houses", []):
+                report.sections.append(("logs of the house", house.logs()))
 
 
 @pytest.fixture
 def make_house():
     """A house of the test's own: make_house(config=..., front=[...])."""
-    houses = []
-
     def make(**kw):
         house = House(**kw)
-        houses.append(house)
+        make.houses.append(house)
         return house.start()
 
+    make.houses = []
     yield make
-    for house in houses:
+    for house in make.houses:
         house.remove()
-    for house in houses:
+    for house in make.houses:
         house.check()
 
 

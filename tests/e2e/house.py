@@ -2,6 +2,9 @@
 
 Nothing in here waits for time to pass: `until` looks at a condition until it holds or the
 deadline ends the test, and says what it saw last.
+
+A slow machine (an emulated one) is told by ROOMKEY_SLOW, a factor: deadlines grow by it, those of
+roomkeyd too; what is only many or much so that it lasts (`much`, `many`) shrinks by it.
 """
 
 import json
@@ -17,12 +20,43 @@ import threading
 import time
 from pathlib import Path
 
+import grounds
+
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = Path(os.environ.get("ROOMKEY_BUILD", ROOT / "build" / "release"))
 IMAGES = Path(os.environ.get("ROOMKEY_IMAGES", BUILD / "images"))
 GROUND = os.environ.get("ROOMKEY_GROUND", "sandbox")
 FAULT = re.compile(r"Sanitizer|runtime error:|CHECK|was ended by signal (?!9 )")
-DEADLINE = float(os.environ.get("ROOMKEY_TEST_DEADLINE", "30"))  # seconds
+SLOW = max(1.0, float(os.environ.get("ROOMKEY_SLOW", "1")))
+DEADLINE = float(os.environ.get("ROOMKEY_TEST_DEADLINE", 30 * SLOW))  # seconds
+
+# docs/CONFIG.md: seconds, and the most that roomkeyd takes.
+DEADLINES = {"start": (10, 600), "trial_start": (5, 600), "drain": (10, 600), "stop": (5, 600), "stop_grace": (1, 60),
+             "kill": (5, 600), "health": (2, 60), "reset": (5, 60), "worker_grace": (3, 60), "shutdown": (20, 600)}
+
+
+def much(size):
+    """So many bytes, or fewer on a slow machine: they only have to take their time."""
+    return int(size / SLOW)
+
+
+def many(count, least):
+    """So many times, or fewer on a slow machine."""
+    return max(least, int(count / SLOW))
+
+
+def wait_of(seconds):
+    """A time that a test gives roomkeyd or a tenant, in the words of the CLI; longer on a slow machine."""
+    return f"{int(seconds * SLOW * 1000)}ms"
+
+
+def toml(tables):
+    """The text of roomkey.toml."""
+    def value(v):
+        return json.dumps(v) if isinstance(v, (str, bool)) else str(v)
+
+    return "".join(f"[{name}]\n" + "".join(f"{k} = {value(v)}\n" for k, v in table.items())
+                   for name, table in tables.items())
 
 
 def until(look, what, deadline=DEADLINE):
@@ -75,7 +109,7 @@ class Daemon:
     def pid(self):
         return self.process.pid
 
-    def stop(self, how=signal.SIGTERM, deadline=60):
+    def stop(self, how=signal.SIGTERM, deadline=2 * DEADLINE):
         """The exit status; negative: ended by that signal."""
         if self.process.poll() is None:
             self.process.send_signal(how)
@@ -136,14 +170,20 @@ class Certificates:
 
 
 class House:
-    def __init__(self, config="", front=(), workers=1, ground=GROUND):
+    def __init__(self, config=None, front=(), workers=1, ground=GROUND):
+        """config: tables of roomkey.toml."""
         self.dir = Path(tempfile.mkdtemp(prefix="roomkey-e2e-"))
         self.dir.chmod(0o755)
         self.state = self.dir / "state"
         self.run = self.dir / "run"
         self.ground = ground
+        self.machines = grounds.of(self)
         self.config = self.dir / "roomkey.toml"
-        self.config.write_text(config)
+        config = {"deadlines": {}, **(config or {})}
+        if SLOW > 1:
+            config["deadlines"] = {**{k: f"{min(int(v * SLOW), most)}s" for k, (v, most) in DEADLINES.items()},
+                                   **config["deadlines"]}
+        self.config.write_text(toml(config))
         self.front_args = list(front)
         self.workers = workers
         self.certs = Certificates(self.dir / "certs")
@@ -183,17 +223,6 @@ class House:
                 status[name] = daemon.stop()
         return status
 
-    def instance_pids(self):
-        """Processes that execute an image of this house's store."""
-        pids = []
-        for pid in filter(str.isdigit, os.listdir("/proc")):
-            try:
-                if os.readlink(f"/proc/{pid}/exe").startswith(f"{self.state}/"):
-                    pids.append(int(pid))
-            except OSError:
-                pass  # it has gone meanwhile, or is none of ours
-        return sorted(pids)
-
     def remove(self):
         """Ends all that still runs.  Instances outlive a daemon, so they are ended by themselves."""
         for daemon in self.daemons:
@@ -201,8 +230,7 @@ class House:
                 daemon.process.kill()
                 daemon.process.wait()
             daemon.close()
-        for pid in self.instance_pids():
-            os.kill(pid, signal.SIGKILL)
+        self.machines.clear()
         shutil.rmtree(self.dir, ignore_errors=True)
 
     def check(self):
@@ -216,7 +244,7 @@ class House:
 
     # -- the CLI
 
-    def cli(self, *args, deadline=60, check=True):
+    def cli(self, *args, deadline=2 * DEADLINE, check=True):
         done = subprocess.run([BUILD / "bin/roomkey", "--run", self.run, *map(str, args)],
                               capture_output=True, text=True, timeout=deadline)
         if check and done.returncode != 0:
@@ -243,6 +271,8 @@ class House:
     def add_tenant(self, name, image="probe:1.0.0", *more, host=None, key="ec"):
         host = host or f"{name}.localhost"
         chain, private = self.certs.make(host, key=key)
+        if SLOW > 1 and "--wake-timeout" not in more:
+            more = (*more, "--wake-timeout", wait_of(10))
         self.cli("tenant", "add", name, "--image", image, "--host", host, "--cert", chain,
                  "--key", private, *more)
 
@@ -261,7 +291,7 @@ class House:
 
     # -- a client
 
-    def curl(self, host, path="/", *more, check=True, deadline=60, text=True):
+    def curl(self, host, path="/", *more, check=True, deadline=2 * DEADLINE, text=True):
         host = host if "." in host else f"{host}.localhost"
         args = ["curl", "-sS", "--fail-with-body", "--max-time", deadline, "--cacert", self.certs.ca,
                 "--resolve", f"{host}:{self.port}:127.0.0.1", *more,
@@ -272,7 +302,7 @@ class House:
                                  f"{done.stderr.decode()} {done.stdout[-300:]!r}\n{self.logs()}")
         return done.stdout.decode() if text and check else (done if not check else done.stdout)
 
-    def connect(self, host, version=None, deadline=30, verify=True, alpn=None, session=None,
+    def connect(self, host, version=None, deadline=DEADLINE, verify=True, alpn=None, session=None,
                 context=None):
         """A TLS connection, handshake done."""
         host = host if "." in host else f"{host}.localhost"

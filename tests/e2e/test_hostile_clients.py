@@ -6,14 +6,14 @@ import struct
 
 import pytest
 
-from house import get
+from house import DEADLINE, get
 
 UNRECOGNIZED_NAME = 112
 DECODE_ERROR = 50
 
 
 def raw(house):
-    return socket.create_connection(("127.0.0.1", house.port), 30)
+    return socket.create_connection(("127.0.0.1", house.port), DEADLINE)
 
 
 def alert_of(sock):
@@ -75,7 +75,6 @@ def test_what_is_no_hello_ends_the_connection(house, data):
     with raw(house) as sock:
         sock.sendall(data)
         alert_of(sock)
-        sock.settimeout(20)
         try:
             while sock.recv(4096):
                 pass
@@ -156,7 +155,6 @@ def test_a_slow_hello_is_ended(make_house):
     house = make_house(front=["--hello-timeout", "1"])
     with raw(house) as sock:
         sock.sendall(record(client_hello())[:30])
-        sock.settimeout(20)
         try:
             while sock.recv(4096):
                 pass

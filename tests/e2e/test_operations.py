@@ -2,59 +2,34 @@
 
 import json
 import os
+import select
 import socket
 import sqlite3
 import subprocess
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
-from house import BUILD, IMAGES, Daemon, get, until
+import grounds
+from house import BUILD, DEADLINE, GROUND, IMAGES, Daemon, get, many, much, until, wait_of
 
-GREETER = """
-#include <roomkey/app.h>
-static void serve(struct rk_request *req)
-{
-    rk_replyf(req, 200, "text/plain", "%s greets %s\\n", rk_tenant(), rk_header(req, "x-who"));
-}
-ROOMKEY_APP("greeter", "1.0.0", .on_request = serve);
-"""
-
-HANGING = """
-#include <roomkey/app.h>
-static int start(void)
-{
-    for (;;)
-        (void)rk_now_ns();
-}
-static void serve(struct rk_request *req) { rk_reply(req, 200, "text/plain", "", 0); }
-ROOMKEY_APP("hanging", "1.0.0", .on_start = start, .on_request = serve);
-"""
-
-PRINTING = """
-#include <roomkey/app.h>
-#include <stdio.h>
-static void serve(struct rk_request *req)
-{
-    printf("served %s\\n", rk_path(req));
-    rk_reply(req, 200, "text/plain", "", 0);
-}
-ROOMKEY_APP("printing", "1.0.0", .on_request = serve);
-"""
+APPS = Path(__file__).parent / "apps"
 
 
-def build(folder, name, source):
-    (folder / f"{name}.c").write_text(source)
-    image = folder / f"{name}.img"
-    subprocess.run([BUILD / "bin/roomkey-cc", folder / f"{name}.c", "-o", image], check=True)
-    return image
-
-
+@pytest.mark.only_on("sandbox", "dom0 has no compiler; the next test boots the same app on any ground")
 def test_an_app_of_ones_own_is_online_with_three_commands(house, tmp_path):
-    house.cli("image", "add", "greeter:1.0.0", build(tmp_path, "greeter", GREETER))
+    subprocess.run([BUILD / "bin/roomkey-cc", APPS / "greeter.c", "-o", tmp_path / "greeter.img"], check=True)
+    house.cli("image", "add", "greeter:1.0.0", tmp_path / "greeter.img")
     house.cli("tenant", "add", "own", "--image", "greeter:1.0.0", "--host", "own.localhost", "--self-signed")
     assert house.curl("own", "/", "-k", "-H", "X-Who: you") == "own greets you\n"
+
+
+def test_an_app_of_ones_own_serves(house):
+    house.cli("image", "add", "greeter:2.0.0", IMAGES / "greeter-2.0.0.img")
+    house.add_tenant("own-too", "greeter:2.0.0")
+    assert house.curl("own-too", "/", "-H", "X-Who: you") == "own-too greets you\n"
 
 
 def test_an_instance_tells_what_its_start_took_and_what_it_uses(house):
@@ -67,8 +42,8 @@ def test_an_instance_tells_what_its_start_took_and_what_it_uses(house):
     assert f"{start['ready_us'] // 1000}." in house.cli("instance", "list")
 
 
-def test_what_an_app_prints_is_in_its_log_at_once(house, tmp_path):
-    house.cli("image", "add", "printing:1.0.0", build(tmp_path, "printing", PRINTING))
+def test_what_an_app_prints_is_in_its_log_at_once(house):
+    house.add_images("printing:1.0.0")
     house.add_tenant("printing", "printing:1.0.0")
     for path in ("/1", "/2", "/3"):
         house.curl("printing", path)
@@ -76,21 +51,21 @@ def test_what_an_app_prints_is_in_its_log_at_once(house, tmp_path):
     assert house.cli("logs", "printing", "--lines", "2").count("served") == 2
 
 
-def test_past_the_wake_deadline_the_front_answers_503_itself(house, tmp_path):
-    house.cli("image", "add", "hanging:1.0.0", build(tmp_path, "hanging", HANGING))
+def test_past_the_wake_deadline_the_front_answers_503_itself(house):
+    house.add_images("hanging:1.0.0")
     house.add_tenant("hanging", "hanging:1.0.0", "--wake-timeout", "700ms")
     start = time.monotonic()
     done = house.curl("hanging", "/", "-i", check=False)
     head = done.stdout.decode().lower()
     assert "503" in head.splitlines()[0] and "retry-after" in head, done
-    assert time.monotonic() - start < 10
+    assert time.monotonic() - start < DEADLINE / 3
     house.cli("tenant", "remove", "hanging")
     until(lambda: not house.running("hanging"), "the hanging instance is gone")
 
 
 def test_a_503_ends_with_close_notify(house):
     house.add_tenant("never", "hello:3.0.0")
-    raw = socket.create_connection(("127.0.0.1", house.port), 30)
+    raw = socket.create_connection(("127.0.0.1", house.port), DEADLINE)
     with house.context().wrap_socket(raw, server_hostname="never.localhost", suppress_ragged_eofs=False) as sock:
         sock.sendall(b"GET / HTTP/1.1\r\nHost: never.localhost\r\n\r\n")
         seen = b""
@@ -109,7 +84,7 @@ def test_plain_http_redirects_and_answers_acme_challenges(make_house, tmp_path):
 
     def fetch(path, *more):
         return subprocess.run(["curl", "-sS", "-i", "--path-as-is", *more, f"http://127.0.0.1:{port}{path}"],
-                              capture_output=True, text=True, timeout=20).stdout
+                              capture_output=True, text=True, timeout=DEADLINE).stdout
 
     redirect = fetch("/a?b=c", "-H", "Host: acme.localhost")
     assert "308" in redirect.splitlines()[0] and "https://acme.localhost" in redirect and "/a?b=c" in redirect
@@ -154,9 +129,15 @@ def test_a_source_that_comes_too_often_is_refused(make_house):
     house = make_house(front=["--rate", "5"])
     house.add_images("probe:1.0.0")
     house.add_tenant("acme")
-    refused = sum(house.curl("acme", "/version", check=False).returncode != 0 for _ in range(40))
-    assert refused
-    until(lambda: counter(house, "roomkey_front_refused_rate_total") >= refused, "the refusals are counted")
+    assert house.curl("acme", "/version") == "1.0.0\n"
+    came = [socket.socket() for _ in range(40)]
+    for sock in came:
+        sock.connect_ex(("127.0.0.1", house.port))  # that it is refused may be told at once
+    until(lambda: counter(house, "roomkey_front_refused_rate_total") >= 10, "refusals are counted")
+    assert len(select.select(came, [], [], 0)[0]) >= 10, "those refused are ended"
+    for sock in came:
+        sock.close()
+    until(lambda: house.curl("acme", "/version", check=False).returncode == 0, "it may come again later")
 
 
 def counter(house, name):
@@ -168,7 +149,7 @@ def counter(house, name):
 def test_the_daemons_tell_systemd(make_house, tmp_path, monkeypatch):
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
         notify.bind(str(tmp_path / "notify"))
-        notify.settimeout(20)
+        notify.settimeout(DEADLINE)
         monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
         house = make_house()
         said = [notify.recv(1024).decode() for _ in range(2)]
@@ -195,8 +176,8 @@ def test_follow_shows_what_happens_as_it_happens(house, what):
         house.cli("tenant", "suspend", name)
     finally:
         follower.terminate()
-        follower.wait(10)
-        reader.join(10)
+        follower.wait(DEADLINE)
+        reader.join(DEADLINE)
     assert any("crash" in line or "SIG" in line or "abort" in line for line in lines), lines
 
 
@@ -209,25 +190,26 @@ def test_a_graceful_stop_of_the_front_lets_a_download_finish(make_house):
     house = make_house()
     house.add_images("probe:1.0.0")
     house.add_tenant("acme")
+    total = much(50_000_000)
     with house.connect("acme") as sock:
-        sock.sendall(b"GET /bytes/50000000 HTTP/1.1\r\nHost: acme.localhost\r\nConnection: close\r\n\r\n")
+        sock.sendall(f"GET /bytes/{total} HTTP/1.1\r\nHost: acme.localhost\r\nConnection: close\r\n\r\n".encode())
         seen = len(sock.recv(1000))
         stopper = threading.Thread(target=house.front.stop)
         stopper.start()
         while chunk := sock.recv(1 << 18):
             seen += len(chunk)
-        stopper.join()
-    assert seen > 50_000_000
+    stopper.join()
+    assert seen > total
 
 
 @pytest.mark.parametrize("args, says", [
-    (["--ground", "xen"], "xen"),
+    pytest.param(["--ground", "xen"], "xen", marks=pytest.mark.only_on("sandbox", "in domain 0 it does start")),
     (["--ground", "nonsense"], "nonsense"),
     (["--config", "/nonexistent.toml"], "/nonexistent.toml"),
     (["--bogus"], "--bogus"),
 ])
 def test_roomkeyd_says_why_it_does_not_start(tmp_path, args, says):
-    done = subprocess.run([BUILD / "bin/roomkeyd", "--state", tmp_path / "s", "--run", tmp_path / "r", *args], capture_output=True, text=True, timeout=20)
+    done = subprocess.run([BUILD / "bin/roomkeyd", "--state", tmp_path / "s", "--run", tmp_path / "r", *args], capture_output=True, text=True, timeout=DEADLINE)
     assert done.returncode in (1, 2) and says in done.stderr, done
 
 
@@ -246,12 +228,12 @@ def test_ground_auto_chooses_what_the_host_has(make_house):
     house.add_images("probe:1.0.0")
     house.add_tenant("acme")
     house.curl("acme", "/version")
-    assert house.running("acme")[0]["ground"] == "sandbox"
+    assert house.running("acme")[0]["ground"] == grounds.best()
 
 
 def test_two_daemons_do_not_share_a_state(house):
     done = subprocess.run([BUILD / "bin/roomkeyd", "--state", house.state, "--run", house.dir / "run2"],
-                          capture_output=True, text=True, timeout=20)
+                          capture_output=True, text=True, timeout=DEADLINE)
     assert done.returncode == 1 and str(house.state) in done.stderr, done
     assert house.curl("acme", "/version") == "1.0.0\n"
 
@@ -271,7 +253,7 @@ def test_what_was_acknowledged_is_there_after_a_kill(make_house):
 
 def test_the_registry_keeps_no_row_of_an_instance_that_is_not_there(house):
     house.add_tenant("rows")
-    for _ in range(8):
+    for _ in range(many(8, 6)):
         house.curl("rows", "/version")
         house.cli("instance", "stop", "rows")
     with sqlite3.connect(f"file:{house.state}/roomkey.db?mode=ro", uri=True) as db:
@@ -284,7 +266,7 @@ def test_renegotiation_is_refused(house):
     done = subprocess.run(["gnutls-cli", "--x509cafile", house.certs.ca, "--sni-hostname", "acme.localhost",
                            "--verify-hostname", "acme.localhost", "--priority", "NORMAL:-VERS-ALL:+VERS-TLS1.2",
                            "--rehandshake", "-p", str(house.port), "127.0.0.1"],
-                          input=b"", capture_output=True, timeout=30)
+                          input=b"", capture_output=True, timeout=DEADLINE)
     assert b"ReHandshake was completed" not in done.stdout + done.stderr
     assert house.curl("acme", "/version") == "1.0.0\n"
 
@@ -304,7 +286,7 @@ def test_a_terabyte_may_be_asked_for(house):
 def test_busy_and_sleep_answer_as_they_should(house):
     start = time.monotonic()
     house.curl("acme", "/busy/60000")
-    assert time.monotonic() - start < 20
+    assert time.monotonic() - start < min(DEADLINE, 60)
     house.curl("acme", "/sleep/10")
     for path in ("/sleep/x", "/busy/-1", "/bytes/1e3"):
         assert house.curl("acme", path, check=False).returncode != 0

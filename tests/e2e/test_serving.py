@@ -9,7 +9,7 @@ import subprocess
 
 import pytest
 
-from house import answer, get, in_threads, pattern
+from house import DEADLINE, answer, get, in_threads, many, much, pattern
 
 HOST = "acme.localhost"
 VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
@@ -47,7 +47,7 @@ def test_the_handover_never_tells_a_key(house):
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-@pytest.mark.parametrize("size", [0, 1, 250, 251, 16383, 16384, 16385, 1 << 20, 20_000_000])
+@pytest.mark.parametrize("size", [0, 1, 250, 251, 16383, 16384, 16385, 1 << 20, much(20_000_000)])
 def test_bytes_come_as_they_should(house, version, size):
     body = house.curl("acme", f"/bytes/{size}", f"--tlsv{version}", "--tls-max", version, text=False)
     assert len(body) == size and body == pattern(0, size)
@@ -55,7 +55,7 @@ def test_bytes_come_as_they_should(house, version, size):
 
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("framing", ["length", "chunked"])
-@pytest.mark.parametrize("size", [0, 1, 16385, 5_000_000])
+@pytest.mark.parametrize("size", [0, 1, 16385, much(5_000_000)])
 def test_uploads_have_the_right_digest(house, tmp_path, version, framing, size):
     body = pattern(3, size)
     (tmp_path / "body").write_bytes(body)
@@ -103,7 +103,7 @@ def test_early_data_behind_the_finished_is_not_lost(house):
     """openssl writes the request right behind its Finished."""
     done = subprocess.run(["openssl", "s_client", "-quiet", "-connect", f"127.0.0.1:{house.port}", "-servername", HOST],
                           input=f"GET /version HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n\r\n".encode(),
-                          capture_output=True, timeout=30)
+                          capture_output=True, timeout=DEADLINE)
     assert b"1.0.0" in done.stdout, done.stderr.decode()
 
 
@@ -183,7 +183,7 @@ def test_a_hello_without_a_usable_key_share_is_asked_again(house):
     done = subprocess.run(["openssl", "s_client", "-quiet", "-msg", "-tls1_3", "-groups", "secp521r1:X25519", "-connect",
                            f"127.0.0.1:{house.port}", "-servername", HOST],
                           input=f"GET /version HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n\r\n".encode(),
-                          capture_output=True, timeout=30)
+                          capture_output=True, timeout=DEADLINE)
     assert done.stdout.count(b"ClientHello") == 2 and b"1.0.0" in done.stdout, done.stdout[-3000:]
 
 
@@ -191,7 +191,7 @@ def test_gnutls_is_served(house):
     done = subprocess.run(["gnutls-cli", "--x509cafile", house.certs.ca, "--sni-hostname", HOST, "--verify-hostname", HOST,
                            "-p", str(house.port), "127.0.0.1"],
                           input=f"GET /version HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n\r\n".encode(),
-                          capture_output=True, timeout=30)
+                          capture_output=True, timeout=DEADLINE)
     assert b"1.0.0" in done.stdout, done.stdout[-2000:] + done.stderr
 
 
@@ -216,14 +216,14 @@ def test_a_slow_reader_stops_nobody_else(house):
 def test_half_close_is_answered_in_full(house):
     """The client ends its sending side (close_notify, FIN) and still gets its answer."""
     done = subprocess.run(["openssl", "s_client", "-quiet", "-no_ign_eof", "-connect", f"127.0.0.1:{house.port}",
-                           "-servername", HOST], input=b"", capture_output=True, timeout=30)
+                           "-servername", HOST], input=b"", capture_output=True, timeout=DEADLINE)
     assert done.returncode == 0
     assert house.curl("acme", "/version") == "1.0.0\n"
 
 
 def test_the_end_is_a_close_notify(house):
     """A client that minds truncation (suppress_ragged_eofs off) sees a clean end."""
-    raw = socket.create_connection(("127.0.0.1", house.port), 30)
+    raw = socket.create_connection(("127.0.0.1", house.port), DEADLINE)
     with house.context().wrap_socket(raw, server_hostname=HOST, suppress_ragged_eofs=False) as sock:
         assert get(sock, HOST, "/version", close=True) == (200, b"1.0.0\n")
         assert sock.recv(1) == b""

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from house import get, pattern, until
+from house import DEADLINE, SLOW, get, much, pattern, until
 
 
 @pytest.fixture
@@ -38,17 +38,17 @@ def test_in_use_it_moves_when_idle_and_no_connection_is_cut(house, tenant):
         get(sock, host, "/version")
         waiting = threading.Thread(target=lambda: upgrade(house, tenant, "probe:2.0.0", "--wait"))
         with house.connect(tenant) as slow:
-            slow.sendall(f"GET /sleep/1500 HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+            slow.sendall(f"GET /sleep/{int(1500 * SLOW)} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
             waiting.start()
             assert b"200 OK" in slow.recv(4096)
-    waiting.join(60)
+    waiting.join(2 * DEADLINE)
     assert not waiting.is_alive()
     assert house.curl(tenant, "/version") == "2.0.0\n"
 
 
 def test_past_max_wait_new_connections_go_to_the_new_version_and_the_old_finishes(house, tenant):
     host = f"{tenant}.localhost"
-    total = 100 << 20
+    total = much(100 << 20)
     with house.connect(tenant) as sock:
         sock.sendall(f"GET /bytes/{total} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
         head = sock.recv(65536)
@@ -99,7 +99,7 @@ def test_a_first_version_that_fails_is_said_to_fail(house):
 
 def test_another_tenants_download_goes_on_through_an_upgrade(house, tenant):
     with house.connect("globex") as sock:
-        total = 50 << 20
+        total = much(50 << 20)
         sock.sendall(f"GET /bytes/{total} HTTP/1.1\r\nHost: globex.localhost\r\nConnection: close\r\n\r\n".encode())
         first = sock.recv(1000)
         upgrade(house, tenant, "probe:2.0.0", "--wait")
