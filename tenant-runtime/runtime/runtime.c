@@ -64,7 +64,7 @@ enum rc runtime_launch(int argc, char **argv)
     const char *missing = NULL;
 
     memset(&rt, 0, sizeof rt);
-    rt.entered_ns = rk_now_ns();
+    rt.entered_ns = ground->clock_from_entry ? 0 : rk_now_ns();
     if (!tenant || !*tenant || strlen(tenant) >= sizeof rt.tenant)
         missing = LAUNCH_ARG_TENANT;
     else if (!number(argument(argc, argv, LAUNCH_ARG_GENERATION), 0, UINT64_MAX, &generation))

@@ -19,7 +19,7 @@ struct runtime {
     uint64_t generation;
     unsigned channels;
     uint32_t memory_kib;
-    uint64_t entered_ns;      /* when main() began */
+    uint64_t entered_ns;      /* when main() began, or the image where the clock tells */
     uint32_t connections_max; /* open at once; more are RESET */
     unsigned requests_max;    /* in fibers at once; more wait in their connections */
     uint64_t input_max;       /* bytes of all connections' input buffers together */

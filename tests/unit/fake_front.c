@@ -71,8 +71,8 @@ __attribute__((noreturn)) static void fake_exit(int status)
     exit(status);
 }
 
-static const struct ground fake = {"fake",    fake_open, fake_channel,
-                                   fake_ring, fake_wait, fake_exit};
+static const struct ground fake = {"fake",    fake_open, fake_channel, fake_ring,
+                                   fake_wait, fake_exit, false};
 const struct ground *ground = &fake;
 
 /*----- start and end -----*/

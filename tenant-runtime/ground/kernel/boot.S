@@ -67,14 +67,17 @@ boot_gdtr:
 
         .section .bss
         .balign 4096
-boot_root:        .skip 4096
-boot_pointers:    .skip 4096
-boot_directories: .skip 4 * 4096
         .skip 8192
         .globl kernel_stack_top
 kernel_stack_top:
         .skip 4096
         .globl kernel_fault_stack_top
 kernel_fault_stack_top:
+
+        .section .boot_bss, "aw", @nobits /* the app's RAM from memory_init() on */
+        .balign 4096
+boot_root:        .skip 4096
+boot_pointers:    .skip 4096
+boot_directories: .skip 4 * 4096
 
         .section .note.GNU-stack, "", @progbits

@@ -1,10 +1,12 @@
-/* System calls: common/core/image_calls.h, answered.
+/* System calls: common/core/image_calls.h, answered, with the descriptors of
+ * common/core/launch.h.
  *
  * Every address comes from the app and is checked against what the app itself may
  * touch (EFAULT), so that it cannot have the kernel write where it may not. */
 #include <errno.h>
 
 #include "common/core/image_calls.h"
+#include "common/core/launch.h"
 #include "tenant-runtime/ground/kernel/kernel.h"
 
 #define NS_PER_S         1000000000ull
@@ -17,6 +19,7 @@
 #define ADVISE_DONTNEED  4
 #define ADVISE_FREE      8
 #define CLOCK_LAST       7 /* CLOCK_BOOTTIME */
+#define POLL_IN          0x001
 #define SIGNAL_SET       8 /* bytes */
 
 struct vector {
@@ -25,6 +28,11 @@ struct vector {
 
 struct duration {
     int64_t s, ns;
+};
+
+struct poll {
+    int32_t fd;
+    int16_t events, got;
 };
 
 static bool may_read(uint64_t p, uint64_t len)
@@ -37,17 +45,46 @@ static bool may_write(uint64_t p, uint64_t len)
     return memory_allows(p, len, true);
 }
 
-/*----- console -----*/
+/*----- console and doorbells -----*/
 
 static int64_t call_read(const uint64_t *arg)
 {
-    return arg[0] == 0 ? 0 : -EBADF;
+    uint64_t *rung = (uint64_t *)(uintptr_t)arg[1];
+
+    if (arg[0] == 0)
+        return 0;
+    if (arg[0] != LAUNCH_FD_DOORBELL || !xen_present())
+        return -EBADF;
+    if (arg[2] < sizeof *rung)
+        return -EINVAL;
+    if (!may_write(arg[1], sizeof *rung))
+        return -EFAULT;
+    if (!xen_channel_rung())
+        return -EAGAIN;
+    *rung = 1;
+    return sizeof *rung;
+}
+
+/* Descriptors from the control channel's on come in pairs: memory, doorbell. */
+static int index_of(uint64_t fd)
+{
+    return (int)(fd - LAUNCH_FD_CONTROL_MEMORY) / 2 - 1;
+}
+
+static int64_t ring(const uint64_t *arg)
+{
+    if (arg[0] > LAUNCH_FD_CHANNEL_DOORBELL(LAUNCH_CHANNELS_MAX) ||
+        arg[0] < LAUNCH_FD_CONTROL_DOORBELL || arg[0] % 2 == 0 || !xen_present())
+        return -EBADF;
+    if (arg[2] != sizeof(uint64_t))
+        return -EINVAL;
+    return xen_channel_ring(index_of(arg[0])) ? (int64_t)arg[2] : -EBADF;
 }
 
 static int64_t call_write(const uint64_t *arg)
 {
     if (arg[0] != 1 && arg[0] != 2)
-        return -EBADF;
+        return ring(arg);
     if (!may_read(arg[1], arg[2]))
         return -EFAULT;
     console_write((const char *)(uintptr_t)arg[1], arg[2]);
@@ -82,14 +119,29 @@ static enum memory_rights rights(uint64_t prot)
     return prot & LINUX_PROT_READ ? MEMORY_READ : MEMORY_NONE;
 }
 
+/* The memory of a channel, wherever it is: it has one place, however often it is mapped. */
+static int64_t map_channel(const uint64_t *arg)
+{
+    if (!xen_present())
+        return -ENOSYS; /* which is how the app learns that there are no channels */
+    if (arg[4] > LAUNCH_FD_CHANNEL_MEMORY(LAUNCH_CHANNELS_MAX) ||
+        arg[4] < LAUNCH_FD_CONTROL_MEMORY || arg[4] % 2 || arg[3] & MAP_ANON_BIT)
+        return -EBADF;
+    if (arg[2] != (LINUX_PROT_READ | LINUX_PROT_WRITE) || arg[3] & MAP_FIXED_BIT || arg[5] != 0)
+        return -EINVAL;
+    return xen_channel_map(index_of(arg[4]), arg[1]);
+}
+
 static int64_t call_mmap(const uint64_t *arg)
 {
     uint64_t at;
 
-    if (!(arg[3] & MAP_ANON_BIT) || arg[3] & MAP_SHARED_BIT)
-        return -EBADF; /* there is no file */
     if (arg[1] == 0)
         return -EINVAL;
+    if (arg[3] & MAP_SHARED_BIT)
+        return map_channel(arg);
+    if (!(arg[3] & MAP_ANON_BIT))
+        return -EBADF; /* there is no file */
     if (arg[3] & MAP_FIXED_BIT)
         return memory_map_at(arg[0], arg[1], rights(arg[2])) ? (int64_t)arg[0] : -ENOMEM;
     at = memory_map(arg[1], rights(arg[2]));
@@ -103,6 +155,8 @@ static int64_t call_mprotect(const uint64_t *arg)
 
 static int64_t call_munmap(const uint64_t *arg)
 {
+    if (xen_present() && xen_channel_is_at(arg[0], arg[1]))
+        return 0; /* it stays where it is */
     return memory_unmap(arg[0], arg[1]) ? 0 : -EINVAL;
 }
 
@@ -126,33 +180,62 @@ static int64_t call_madvise(const uint64_t *arg)
 static int64_t call_clock_gettime(const uint64_t *arg)
 {
     struct duration *out = (struct duration *)(uintptr_t)arg[1];
-    uint64_t now = clock_now_ns();
+    uint64_t now;
 
     if (arg[0] > CLOCK_LAST || arg[0] == 2 || arg[0] == 3) /* those count processor time */
         return -EINVAL;
     if (!may_write(arg[1], sizeof *out))
         return -EFAULT;
+    now = arg[0] == 0 || arg[0] == 5 ? clock_wall_ns() : clock_now_ns(); /* 5: coarse */
     *out = (struct duration){(int64_t)(now / NS_PER_S), (int64_t)(now % NS_PER_S)};
     return 0;
 }
 
-/* There is nothing to be waited for but time. */
+static void sleep(uint64_t ns)
+{
+    uint64_t from = clock_now_ns();
+
+    if (xen_present()) {
+        xen_sleep(ns);
+        return;
+    }
+    while (clock_now_ns() - from < ns)
+        __asm__ volatile("pause");
+}
+
+static int64_t await_doorbell(uint64_t at, uint64_t ns)
+{
+    struct poll *poll = (struct poll *)(uintptr_t)at;
+
+    if (!may_write(at, sizeof *poll))
+        return -EFAULT;
+    if (poll->fd != LAUNCH_FD_DOORBELL || poll->events != POLL_IN || !xen_present())
+        return -EINVAL;
+    poll->got = xen_channel_wait(ns) ? POLL_IN : 0;
+    return poll->got ? 1 : 0;
+}
+
+/* There is nothing to be waited for but time and the doorbell. */
 static int64_t call_ppoll(const uint64_t *arg)
 {
     const struct duration *timeout = (const struct duration *)(uintptr_t)arg[2];
-    uint64_t until;
+    uint64_t ns = UINT64_MAX;
 
-    if (arg[1] != 0)
+    if (arg[1] > 1)
         return -EINVAL;
-    if (!timeout)
+    if (!timeout && arg[1] == 0)
         kernel_stop("the app waits for ever, and for nothing");
-    if (!may_read(arg[2], sizeof *timeout))
-        return -EFAULT;
-    if (timeout->s < 0 || timeout->ns < 0 || timeout->ns >= (int64_t)NS_PER_S)
-        return -EINVAL;
-    until = clock_now_ns() + (uint64_t)timeout->s * NS_PER_S + (uint64_t)timeout->ns;
-    while (clock_now_ns() < until)
-        __asm__ volatile("pause");
+    if (timeout) {
+        if (!may_read(arg[2], sizeof *timeout))
+            return -EFAULT;
+        if (timeout->s < 0 || timeout->ns < 0 || timeout->ns >= (int64_t)NS_PER_S)
+            return -EINVAL;
+        if ((uint64_t)timeout->s < UINT64_MAX / NS_PER_S)
+            ns = (uint64_t)timeout->s * NS_PER_S + (uint64_t)timeout->ns;
+    }
+    if (arg[1] == 1)
+        return await_doorbell(arg[0], ns);
+    sleep(ns);
     return 0;
 }
 
@@ -160,7 +243,7 @@ static int64_t call_getrandom(const uint64_t *arg)
 {
     if (!may_write(arg[0], arg[1]))
         return -EFAULT;
-    cpu_random((void *)(uintptr_t)arg[0], arg[1]);
+    entropy_fill((void *)(uintptr_t)arg[0], arg[1]);
     return (int64_t)arg[1];
 }
 

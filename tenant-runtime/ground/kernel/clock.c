@@ -1,12 +1,11 @@
-/* Time, by the processor's time stamp counter.
+/* Time, which begins at the kernel's first instruction: by Xen's clock, which also has
+ * the time of day, or by the processor's time stamp counter alone.
  *
- * Its rate is what the processor says (CPUID 0x15, exact), what the hypervisor
+ * The counter's rate is what the processor says (CPUID 0x15, exact), what the hypervisor
  * says (0x40000010, to 1 kHz), what the processor's base clock is (0x16, to
  * 1 MHz), or what the PIT, where there is one, measures in 5 ms (to about 0.1 %):
  * the first of these that there is.  Without any it is taken for 1 GHz and the
- * console says so: durations are then wrong by a constant factor.
- *
- * There is no wall clock on this ground: CLOCK_REALTIME counts from 1970 on. */
+ * console says so: durations are then wrong by a constant factor. */
 #include "tenant-runtime/ground/kernel/kernel.h"
 
 #define NS_PER_S    1000000000ull
@@ -16,7 +15,7 @@
 #define PIT_MODE    0x43
 #define PIT_READS   100000 /* a read takes about 1 us */
 
-static uint64_t start;
+static uint64_t start;       /* of Xen's clock, or of the counter */
 static uint64_t ns_per_tick; /* in units of 2^-32 ns */
 
 static uint64_t rate_by_cpuid(void)
@@ -59,7 +58,7 @@ static uint64_t rate_by_pit(void)
     return 0; /* there is none, or it stands still */
 }
 
-void clock_init(void)
+static void init_counter(uint64_t entered)
 {
     uint64_t hz = rate_by_cpuid();
 
@@ -70,10 +69,32 @@ void clock_init(void)
         hz = NS_PER_S;
     }
     ns_per_tick = (NS_PER_S << 32) / hz;
-    start = cpu_tsc();
+    start = entered;
+}
+
+void clock_init(uint64_t entered)
+{
+    if (xen_present())
+        start = xen_clock_at(entered);
+    else
+        init_counter(entered);
 }
 
 uint64_t clock_now_ns(void)
 {
-    return (uint64_t)((unsigned __int128)(cpu_tsc() - start) * ns_per_tick >> 32);
+    static uint64_t last;
+    uint64_t now, tsc = cpu_tsc();
+
+    if (xen_present())
+        now = xen_clock_at(tsc) - start;
+    else
+        now = (uint64_t)((unsigned __int128)(tsc - start) * ns_per_tick >> 32);
+    if ((int64_t)(now - last) > 0) /* or a clock has gone back: it stands still then */
+        last = now;
+    return last;
+}
+
+uint64_t clock_wall_ns(void)
+{
+    return xen_present() ? xen_clock_began() + xen_clock_at(cpu_tsc()) : clock_now_ns();
 }

@@ -1,4 +1,4 @@
-/* The processor: descriptor tables, traps, system calls, the vector state, entropy.
+/* The processor: descriptor tables, traps, system calls, the vector state.
  *
  * A trap of whatever kind ends the virtual machine: what it was, where, and all
  * registers go to the console first.  That runs on a stack of its own, so it also
@@ -26,7 +26,6 @@
 #define CR4_SMEP           (1u << 20)
 #define XCR0_X87_SSE_AVX   0x07u
 #define XCR0_AVX512        0xe0u
-#define RDRAND_TRIES       100
 #define TRAP_PAGE_FAULT    14
 #define PAGE_FAULT_PRESENT 1u
 #define PAGE_FAULT_WRITE   2u
@@ -59,7 +58,6 @@ struct __attribute__((packed)) table_register {
 static uint64_t descriptors[7];
 static struct task_state task;
 static struct gate gates[TRAP_VECTORS];
-static bool has_rdrand;
 
 bool cpu_id(uint32_t leaf, uint32_t sub, uint32_t out[4])
 {
@@ -142,7 +140,6 @@ static void init_features(void)
     if (!cpu_id(1, 0, one))
         kernel_stop("this processor does not say what it is (CPUID 1)");
     cpu_id(7, 0, seven);
-    has_rdrand = one[2] & 1u << 30;
 
     __asm__ volatile("movq %%cr4, %0" : "=r"(cr4));
     cr4 |= CR4_OSFXSR | CR4_OSXMMEXCPT;
@@ -172,37 +169,6 @@ void cpu_init(void)
     write_msr(MSR_LSTAR, (uint64_t)(uintptr_t)kernel_syscall_entry);
     write_msr(MSR_SFMASK, SFMASK);
     write_msr(MSR_EFER, read_msr(MSR_EFER) | EFER_SCE | EFER_NXE);
-}
-
-/*----- entropy -----*/
-
-static uint64_t random_word(void)
-{
-    uint64_t v;
-    bool ok;
-
-    for (int i = 0; i < RDRAND_TRIES; i++) {
-        __asm__ volatile("rdrand %0" : "=r"(v), "=@ccc"(ok));
-        if (ok)
-            return v;
-    }
-    kernel_stop("the processor's random number generator is out of order");
-}
-
-void cpu_random(void *buf, size_t len)
-{
-    uint8_t *p = buf;
-
-    if (!has_rdrand)
-        kernel_stop("no entropy: this processor has no RDRAND, and keys of chance are no keys");
-    while (len) {
-        uint64_t v = random_word();
-        size_t n = len < sizeof v ? len : sizeof v;
-
-        memory_copy(p, &v, n);
-        p += n;
-        len -= n;
-    }
 }
 
 /*----- traps -----*/

@@ -1,5 +1,7 @@
 /* The kernel under an image that runs as a virtual machine: just what the C
  * library asks for (common/core/image_calls.h), for one program, on one processor.
+ * On Xen it is also the channels' end (xen*.c); any other VMM gives it a debug port,
+ * and that is all of the ground `pvh`.
  *
  * The app runs in ring 3, so that a fault, a wild jump or the C library's crash
  * (hlt) ends in a report; the kernel's own pages are out of its reach.  That is
@@ -28,9 +30,9 @@ extern const char kernel_trap_entries[]; /* one of 16 bytes for each of the vect
 void kernel_syscall_entry(void);
 _Noreturn void kernel_enter_app(void (*entry)(void), uint64_t *stack);
 
-/* image.ld */
+/* image.ld.  What is between the last two was for the start only. */
 extern char image_start[], text_start[], kernel_text_start[], text_end[], data_start[],
-    kernel_data_start[], image_end[];
+    kernel_data_start[], kernel_data_end[], image_end[];
 extern void _start(void);
 
 /* main.c: what boot.S jumps to. */
@@ -41,6 +43,7 @@ _Noreturn void kernel_main(const void *start_info);
 void console_write(const char *p, size_t len);
 void console_text(const char *s);
 void console_hex(uint64_t v);
+void console_number(uint64_t v);
 
 /* Ends the virtual machine. */
 _Noreturn void kernel_exit(int status);
@@ -51,11 +54,30 @@ _Noreturn void kernel_stop(const char *why);
 
 enum memory_rights { MEMORY_NONE = 0, MEMORY_READ = 1, MEMORY_WRITE = 2 };
 
-/* Leaves the boot's page tables for ones with least rights; from now on RAM from
- * the image's end to `ram_end` is what memory_map() gives out. */
-void memory_init(uint64_t ram_end);
+/* Of the VMM's memory map: one entry. */
+struct memory_area {
+    uint64_t at, len;
+    uint32_t type, reserved;
+};
+#define MEMORY_RAM 1
+
+/* Leaves the boot's page tables for ones with least rights; from now on the RAM around
+ * the image that nothing else is in is what memory_map() gives out. */
+void memory_init(const struct memory_area *map, unsigned count);
+/* Bytes: all RAM of the map, and what nobody has now. */
+uint64_t memory_given(void);
+uint64_t memory_free(void);
+
+/* Of the 2 MiB below 4 GiB, single pages are mapped, for the kernel alone, where
+ * something is found or put (xen.h).  Works before memory_init(), too. */
+#define MEMORY_WINDOW     0xfee00000ull
+#define MEMORY_WINDOW_LEN 0x200000ull
+void memory_window(uint64_t at);
+
 /* Zeroed pages for the app, anywhere; 0 when there are none. */
 uint64_t memory_map(uint64_t len, enum memory_rights rights);
+/* The same, which the app can read and write, but never give back or protect. */
+uint64_t memory_map_for_good(uint64_t len);
 /* The same at a place, whatever was there; false when out of bounds. */
 bool memory_map_at(uint64_t at, uint64_t len, enum memory_rights rights);
 bool memory_unmap(uint64_t at, uint64_t len);
@@ -85,15 +107,66 @@ static inline void memory_copy(void *to, const void *from, size_t len)
 /* Descriptor tables, traps, system calls, the vector state. */
 void cpu_init(void);
 void cpu_set_thread_pointer(uint64_t p);
-/* From RDRAND; ends the virtual machine when there is none. */
-void cpu_random(void *buf, size_t len);
 /* False when this processor has no such leaf. */
 bool cpu_id(uint32_t leaf, uint32_t sub, uint32_t out[4]);
 
+/*----- entropy.c -----*/
+
+/* `seed`: 32 bytes of the host's, or NULL when it gave none. */
+void entropy_init(const uint8_t *seed);
+void entropy_fill(void *buf, size_t len);
+
 /*----- clock.c -----*/
 
-void clock_init(void);
-uint64_t clock_now_ns(void); /* since clock_init() */
+/* `entered`: the time stamp counter of the kernel's first instruction. */
+void clock_init(uint64_t entered);
+uint64_t clock_now_ns(void);  /* since then; never goes back */
+uint64_t clock_wall_ns(void); /* since 1970; since then where there is no wall clock */
+
+/*----- launch.c: the words that the instance is launched with -----*/
+
+/* Finds them, and takes the seed out of them. `command_line` is wiped; NULL: there is none. */
+void launch_init(char *command_line);
+/* How many workers there are channels for. */
+unsigned launch_channels(void);
+/* The app's first stack. */
+uint64_t *launch_stack(void);
+
+/*----- text.c -----*/
+
+#define TEXT_NUMBER_MAX 21 /* a number in decimal and a NUL */
+
+size_t text_length(const char *s);
+bool text_begins(const char *s, const char *with);
+bool text_is(const char *s, const char *other);
+/* Each writes a NUL, too, and returns where that is. */
+char *text_add(char *at, const char *s);
+char *text_number(char *at, uint64_t v);
+
+/*----- xen*.c: when the VMM is Xen; else only the first two are called -----*/
+
+/* Finds Xen, and all that is needed of it. */
+void xen_init(const struct memory_area *map, unsigned count);
+bool xen_present(void);
+/* The launch's words from xenstore; false when there are none. */
+bool xen_launch_line(char *line, size_t size);
+bool xen_console_is_up(void);
+void xen_console_write(const char *p, size_t len);
+_Noreturn void xen_exit(int status);
+/* Xen's own clock, at a reading of the time stamp counter, and since 1970 when it began. */
+uint64_t xen_clock_at(uint64_t tsc);
+uint64_t xen_clock_began(void);
+/* A channel's memory, made if it is the first time; or minus an errno.  Index -1 is the
+ * control channel, which is to be the last one. */
+int64_t xen_channel_map(int index, uint64_t len);
+bool xen_channel_is_at(uint64_t at, uint64_t len);
+/* Rings the peer of a channel; false: there is no such channel. */
+bool xen_channel_ring(int index);
+/* Whether a peer rang us; and takes that. */
+bool xen_channel_rung(void);
+/* Sleeps until a peer rings us (true), or so many ns have passed (UINT64_MAX: never). */
+bool xen_channel_wait(uint64_t ns);
+void xen_sleep(uint64_t ns);
 
 /*----- calls.c -----*/
 

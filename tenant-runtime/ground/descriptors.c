@@ -1,10 +1,11 @@
-/* The ground `linux`: a sandboxed process, whose world is the descriptors of
- * common/core/launch.h.
+/* The grounds as an app sees them: one world, the descriptors of common/core/launch.h.
+ * Linux has them from the sandbox, Xen from ground/kernel/, and pvh has none.
  *
- * The happy path: open() maps each channel's memory; ring() adds one to a peer's
- * eventfd; wait() sleeps in ppoll on ours and takes what was added.
+ * The happy path: open() maps each channel's memory; ring() writes to a peer's
+ * doorbell; wait() sleeps in ppoll on ours and takes what was rung.
  * Failure modes: a descriptor that is not there or is no memory (RC_IO), memory
- * that is not laid out as a channel (RC_MALFORMED), no address space (RC_NOMEM).
+ * that is not laid out as a channel (RC_MALFORMED), no room for it (RC_NOMEM), a
+ * ground without channels (RC_UNSUPPORTED).
  * Only calls of common/core/image_calls.h are made: there is no fstat, so a
  * channel's length is learnt from its own first page. */
 #include <errno.h>
@@ -40,7 +41,7 @@ static enum rc map(int fd, size_t len, void **out)
     void *p = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 
     if (p == MAP_FAILED)
-        return errno == ENOMEM ? RC_NOMEM : RC_IO;
+        return errno == ENOMEM ? RC_NOMEM : errno == ENOSYS ? RC_UNSUPPORTED : RC_IO;
     *out = p;
     return RC_OK;
 }
@@ -68,7 +69,7 @@ static enum rc map_channel(int index)
     return map(memory_fd(index), c->len, &c->memory);
 }
 
-static enum rc linux_open(unsigned n)
+static enum rc open_channels(unsigned n)
 {
     sigset_t all;
     enum rc rc;
@@ -79,22 +80,27 @@ static enum rc linux_open(unsigned n)
     sigfillset(&all);
     sigprocmask(SIG_BLOCK, &all, NULL);
 
-    for (int i = GROUND_CONTROL; i < (int)n; i++) {
+    for (int i = 0; i < (int)n; i++) {
         rc = map_channel(i);
         if (rc)
             return rc;
     }
+    /* Last: on Xen a channel is made by being mapped, and who sees this one looks for the
+     * others. */
+    rc = map_channel(GROUND_CONTROL);
+    if (rc)
+        return rc;
     channels_open = n;
     return RC_OK;
 }
 
-static struct ground_channel linux_channel(int index)
+static struct ground_channel channel(int index)
 {
     CHECK(index >= GROUND_CONTROL && index < (int)channels_open);
     return channels[1 + index];
 }
 
-static void linux_ring(int index)
+static void ring(int index)
 {
     const uint64_t one = 1;
 
@@ -104,7 +110,7 @@ static void linux_ring(int index)
         CHECK(errno == EAGAIN);
 }
 
-static void linux_wait(uint64_t deadline_ns)
+static void wait_for_doorbell(uint64_t deadline_ns)
 {
     struct pollfd doorbell = {.fd = LAUNCH_FD_DOORBELL, .events = POLLIN};
     struct timespec now, left, *timeout = NULL;
@@ -131,16 +137,16 @@ static void linux_wait(uint64_t deadline_ns)
     }
 }
 
-static __attribute__((noreturn)) void linux_exit(int status)
+static __attribute__((noreturn)) void finish(int status)
 {
     _exit(status);
 }
 
-const struct ground ground_linux = {
-    .name = "linux",
-    .open = linux_open,
-    .channel = linux_channel,
-    .ring = linux_ring,
-    .wait = linux_wait,
-    .exit = linux_exit,
-};
+#define GROUND(text, from_entry)                                                    \
+    {                                                                               \
+        .name = (text), .clock_from_entry = (from_entry), .open = open_channels,    \
+        .channel = channel, .ring = ring, .wait = wait_for_doorbell, .exit = finish \
+    }
+const struct ground ground_linux = GROUND("linux", false);
+const struct ground ground_pvh = GROUND("pvh", true);
+const struct ground ground_xen = GROUND("xen", true);
