@@ -18,6 +18,7 @@ void config_init(struct config *c)
     strcpy(c->run, "/run/roomkey");
     strcpy(c->ground, "auto");
     fleet_limits_init(&c->limits);
+    xen_settings_init(&c->xen);
 }
 
 static enum rc wrong(struct refusal *no, const char *table, const char *key, const char *want)
@@ -27,50 +28,95 @@ static enum rc wrong(struct refusal *no, const char *table, const char *key, con
     return refusal_todo(no, MANUAL);
 }
 
-static enum rc set_bound(const toml_table_t *t, const char *key, struct config *c,
-                         struct refusal *no)
-{
-    toml_datum_t v = toml_int_in(t, key);
-    char want[96];
+/* One bounded number or duration of a table of settings. */
+struct setting {
+    const char *name;
+    uint32_t *value;
+    uint32_t least, most;
+};
 
-#define X(name, standard, least, most)                                           \
-    if (strcmp(key, #name) == 0) {                                               \
-        if (v.ok && v.u.i >= (int64_t)(least) && v.u.i <= (int64_t)(most)) {     \
-            c->limits.name = (uint32_t)v.u.i;                                    \
-            return RC_OK;                                                        \
-        }                                                                        \
-        snprintf(want, sizeof want, "a number from %u to %u", (unsigned)(least), \
-                 (unsigned)(most));                                              \
-        return wrong(no, "limits", key, want);                                   \
-    }
-    FLEET_BOUNDS(X)
-#undef X
-    return wrong(no, "limits", key, "left out: there is no such setting");
+#define BOUND(name, standard, least, most)    {#name, &limits->name, (least), (most)},
+#define DEADLINE(name, standard, least, most) {#name, &limits->name##_ms, (least), (most)},
+
+static const struct setting *find(const struct setting *all, size_t nr, const char *key)
+{
+    for (size_t n = 0; n < nr; n++)
+        if (strcmp(all[n].name, key) == 0)
+            return &all[n];
+    return NULL;
 }
 
-static enum rc set_deadline(const toml_table_t *t, const char *key, struct config *c,
-                            struct refusal *no)
+static enum rc unknown(struct refusal *no, const char *table, const char *key)
 {
-    toml_datum_t v = toml_string_in(t, key);
+    return wrong(no, table, key, "left out: there is no such setting");
+}
+
+static enum rc take_number(const toml_table_t *t, const char *table, const struct setting *s,
+                           struct refusal *no)
+{
+    toml_datum_t v = toml_int_in(t, s->name);
+    char want[96];
+
+    if (v.ok && v.u.i >= (int64_t)s->least && v.u.i <= (int64_t)s->most) {
+        *s->value = (uint32_t)v.u.i;
+        return RC_OK;
+    }
+    snprintf(want, sizeof want, "a number from %" PRIu32 " to %" PRIu32, s->least, s->most);
+    return wrong(no, table, s->name, want);
+}
+
+static enum rc take_duration(const toml_table_t *t, const char *table, const struct setting *s,
+                             struct refusal *no)
+{
+    toml_datum_t v = toml_string_in(t, s->name);
     int64_t ms = 0;
     bool ok = v.ok && units_parse(v.u.s, units_duration, UINT32_MAX, &ms);
     char want[96];
 
     if (v.ok)
         free(v.u.s);
-#define X(name, standard, least, most)                                                      \
-    if (strcmp(key, #name) == 0) {                                                          \
-        if (ok && ms >= (int64_t)(least) && ms <= (int64_t)(most)) {                        \
-            c->limits.name##_ms = (uint32_t)ms;                                             \
-            return RC_OK;                                                                   \
-        }                                                                                   \
-        snprintf(want, sizeof want, "a duration from \"%ums\" to \"%us\", such as \"10s\"", \
-                 (unsigned)(least), (unsigned)(most) / 1000u);                              \
-        return wrong(no, "deadlines", key, want);                                           \
+    if (ok && ms >= (int64_t)s->least && ms <= (int64_t)s->most) {
+        *s->value = (uint32_t)ms;
+        return RC_OK;
     }
-    FLEET_DEADLINES(X)
-#undef X
-    return wrong(no, "deadlines", key, "left out: there is no such setting");
+    snprintf(want, sizeof want,
+             "a duration from \"%" PRIu32 "ms\" to \"%" PRIu32 "s\", such as "
+             "\"10s\"",
+             s->least, s->most / 1000u);
+    return wrong(no, table, s->name, want);
+}
+
+static enum rc set_bound(const toml_table_t *t, const char *key, struct config *c,
+                         struct refusal *no)
+{
+    struct fleet_limits *limits = &c->limits;
+    const struct setting all[] = {FLEET_BOUNDS(BOUND)}, *s;
+
+    s = find(all, sizeof all / sizeof *all, key);
+    return s ? take_number(t, "limits", s, no) : unknown(no, "limits", key);
+}
+
+static enum rc set_deadline(const toml_table_t *t, const char *key, struct config *c,
+                            struct refusal *no)
+{
+    struct fleet_limits *limits = &c->limits;
+    const struct setting all[] = {FLEET_DEADLINES(DEADLINE)}, *s;
+
+    s = find(all, sizeof all / sizeof *all, key);
+    return s ? take_duration(t, "deadlines", s, no) : unknown(no, "deadlines", key);
+}
+
+static enum rc set_xen(const toml_table_t *t, const char *key, struct config *c, struct refusal *no)
+{
+    struct xen_settings *limits = &c->xen;
+    const struct setting numbers[] = {XEN_BOUNDS(BOUND)};
+    const struct setting durations[] = {XEN_DEADLINES(DEADLINE)}, *s;
+
+    s = find(numbers, sizeof numbers / sizeof *numbers, key);
+    if (s)
+        return take_number(t, "xen", s, no);
+    s = find(durations, sizeof durations / sizeof *durations, key);
+    return s ? take_duration(t, "xen", s, no) : unknown(no, "xen", key);
 }
 
 static enum rc take_text(const toml_table_t *t, const char *key, char *out, size_t size,
@@ -122,7 +168,7 @@ static enum rc set_daemon(const toml_table_t *t, const char *key, struct config 
             }
         return wrong(no, "daemon", key, "\"error\", \"warning\", \"info\" or \"debug\"");
     }
-    return wrong(no, "daemon", key, "left out: there is no such setting");
+    return unknown(no, "daemon", key);
 }
 
 static enum rc read_tables(const toml_table_t *root, struct config *c, struct refusal *no)
@@ -131,7 +177,10 @@ static enum rc read_tables(const toml_table_t *root, struct config *c, struct re
         const char *name;
         enum rc (*set)(const toml_table_t *t, const char *key, struct config *c,
                        struct refusal *no);
-    } tables[] = {{"daemon", set_daemon}, {"limits", set_bound}, {"deadlines", set_deadline}};
+    } tables[] = {{"daemon", set_daemon},
+                  {"limits", set_bound},
+                  {"deadlines", set_deadline},
+                  {"xen", set_xen}};
     const char *name;
 
     for (int n = 0; (name = toml_key_in(root, n)); n++) {
@@ -143,7 +192,7 @@ static enum rc read_tables(const toml_table_t *root, struct config *c, struct re
             k++;
         if (!t || k == sizeof tables / sizeof *tables) {
             refusal_what(no, RC_INVAL, "the configuration's %s cannot be used", name);
-            refusal_why(no, "there are the tables [daemon], [limits] and [deadlines] only");
+            refusal_why(no, "there are the tables [daemon], [limits], [deadlines] and [xen] only");
             return refusal_todo(no, MANUAL);
         }
         for (int m = 0; (key = toml_key_in(t, m)); m++) {

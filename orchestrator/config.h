@@ -10,6 +10,7 @@
 #include <stddef.h>
 
 #include "common/host/log.h"
+#include "orchestrator/backend/xen/xen.h"
 #include "orchestrator/fleet.h"
 #include "orchestrator/refusal.h"
 
@@ -21,6 +22,7 @@ struct config {
     bool leave_instances;
     enum log_level log_level;
     struct fleet_limits limits;
+    struct xen_settings xen;
 };
 
 void config_init(struct config *c);

@@ -24,7 +24,7 @@
 #include "orchestrator/image_store.h"
 #include "orchestrator/registry.h"
 
-const struct backend_ops *const daemon_grounds[] = {&backend_sandbox, NULL};
+const struct backend_ops *const daemon_grounds[] = {&backend_xen, &backend_sandbox, NULL};
 
 struct house {
     const struct config *config;         /* borrowed */
@@ -115,13 +115,9 @@ static enum rc choose_ground(struct house *h, struct refusal *no)
                  any ? "the best that this host can do" : "asked for with --ground");
         return RC_OK;
     }
-    if (strcmp(wish, "xen") == 0)
-        snprintf(why, sizeof why, "the xen ground is not built into this roomkeyd yet");
     refusal_what(no, RC_UNSUPPORTED, "cannot run instances on the ground %s", wish);
     refusal_why(no, "%s", why);
-    return refusal_todo(no, strcmp(wish, "sandbox") == 0 || any
-                                ? "see roomkeyd --doctor"
-                                : "try --ground sandbox, and see roomkeyd --doctor");
+    return refusal_todo(no, "see roomkeyd --doctor; --ground auto takes the best that can be had");
 }
 
 static bool image_used(void *arg, const char *sha256)

@@ -30,8 +30,8 @@ static void help(void)
          "  --state DIR        registry, images, certificates, keys, logs\n"
          "                     (default: /var/lib/roomkey)\n"
          "  --run DIR          sockets: front.sock, admin.sock (default: /run/roomkey)\n"
-         "  --ground GROUND    what instances run on: sandbox, or auto: the best that this host\n"
-         "                     can do (default)\n"
+         "  --ground GROUND    what instances run on: xen, sandbox, or auto: the best that this\n"
+         "                     host can do (default)\n"
          "  --config FILE      deadlines and limits (default: " CONFIG_PATH ",\n"
          "                     if it is there; see docs/CONFIG.md)\n"
          "  --leave-instances  at SIGTERM, leave instances running for the next roomkeyd, as for\n"
@@ -144,6 +144,7 @@ static int doctor(const struct config *c)
         .state_dir = c->state,
         .run_dir = c->run,
         .grounds = daemon_grounds,
+        .wish = c->ground,
         .workers = DOCTOR_NO_DAEMON,
     };
     json_t *found = doctor_look(&host), *one;
@@ -172,6 +173,7 @@ int main(int argc, char **argv)
     log_open("roomkeyd", LOG_INFO);
     parse(&options, argc, argv);
     configure(&config, &options);
+    xen_configure(&config.xen);
     if (options.doctor)
         return doctor(&config);
     log_open("roomkeyd", config.log_level);

@@ -1,16 +1,11 @@
 #include "orchestrator/admin/doctor.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <linux/seccomp.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/statvfs.h>
-#include <sys/syscall.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
@@ -22,7 +17,6 @@
 #define MEMORY_LOW         (256 * MIB)
 #define DISK_LOW           (1024 * MIB)
 #define DISK_FAULT         (64 * MIB)
-#define CGROUP_CONTROLLERS "/sys/fs/cgroup/cgroup.controllers"
 
 enum level { OK, WARNING, FAULT };
 
@@ -41,19 +35,6 @@ __attribute__((format(printf, 4, 5))) static void tell(json_t *list, const char 
                      words[level], "text", text);
     CHECK(line);
     json_array_append_new(list, line);
-}
-
-/* The first line of a small file; false when it cannot be read. */
-static bool first_line(const char *path, char *out, size_t size)
-{
-    FILE *f = fopen(path, "re");
-    bool got = f && fgets(out, (int)size, f);
-
-    if (f)
-        fclose(f);
-    if (got)
-        out[strcspn(out, "\n")] = '\0';
-    return got;
 }
 
 static void user(json_t *list)
@@ -77,80 +58,6 @@ static void kernel(json_t *list)
         tell(list, "kernel", FAULT, "Linux %s is too old; install 5.10 or later", name.release);
     else
         tell(list, "kernel", OK, "Linux %s", name.release);
-}
-
-static void namespaces(json_t *list)
-{
-    char text[64];
-
-    if (access("/proc/self/ns/user", F_OK) != 0)
-        tell(list, "user namespaces", FAULT, "this kernel has none; use one with CONFIG_USER_NS=y");
-    else if (first_line("/proc/sys/user/max_user_namespaces", text, sizeof text) &&
-             strtoull(text, NULL, 10) == 0)
-        tell(list, "user namespaces", FAULT,
-             "they are switched off; sysctl user.max_user_namespaces=100000");
-    else
-        tell(list, "user namespaces", OK, "there");
-}
-
-static void seccomp(json_t *list)
-{
-    uint32_t action = SECCOMP_RET_KILL_PROCESS;
-
-    if (syscall(SYS_seccomp, SECCOMP_GET_ACTION_AVAIL, 0, &action) == 0)
-        tell(list, "seccomp", OK, "there, with kill-process");
-    else
-        tell(list, "seccomp", FAULT,
-             "not there (%s): nothing would confine an instance's calls; use a kernel with "
-             "CONFIG_SECCOMP_FILTER=y",
-             strerror(errno));
-}
-
-static void memfd(json_t *list)
-{
-    int fd = memfd_create("roomkey-doctor", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-
-    if (fd >= 0 && fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK) == 0)
-        tell(list, "memfd", OK, "there, with seals");
-    else
-        tell(list, "memfd", FAULT,
-             "no sealed memory files (%s): rings cannot be shared safely; use a kernel with "
-             "CONFIG_MEMFD_CREATE=y",
-             strerror(errno));
-    if (fd >= 0)
-        close(fd);
-}
-
-static void pidfd(json_t *list)
-{
-    long fd = syscall(SYS_pidfd_open, getpid(), 0);
-
-    if (fd >= 0) {
-        tell(list, "pidfd", OK, "there");
-        close((int)fd);
-    } else {
-        tell(list, "pidfd", FAULT,
-             "not there (%s): instances could not be found again safely; use Linux 5.10 or later",
-             strerror(errno));
-    }
-}
-
-static void cgroup(json_t *list)
-{
-    char text[512] = " ", padded[520];
-
-    if (first_line(CGROUP_CONTROLLERS, text, sizeof text)) {
-        snprintf(padded, sizeof padded, " %s ", text);
-        if (strstr(padded, " memory ")) {
-            tell(list, "cgroup memory", OK, "cgroup v2 with its memory controller");
-            return;
-        }
-    }
-    tell(list, "cgroup memory", WARNING,
-         "NO cgroup v2 memory controller: a tenant's memory is bounded by its address space alone, "
-         "and the kernel's share for it is not counted, so that a hostile tenant can take more of "
-         "this host than its --memory says; boot with systemd.unified_cgroup_hierarchy=1 (and "
-         "without cgroup_disable=memory), or give this machine a cgroup v2 with memory");
 }
 
 static void descriptors(json_t *list)
@@ -225,40 +132,83 @@ static void front(json_t *list, const struct doctor_host *host)
              host->workers == 1 ? "" : "s");
 }
 
-static void ground(json_t *list, const struct doctor_host *host, const struct backend_ops *ops)
+/*----- the grounds -----*/
+
+enum role {
+    ASKED_FOR, /* it is used, or shall be */
+    FIRST,     /* none is asked for, and no better one can be used */
+    SPARE
+};
+
+struct ground_look {
+    json_t *list;
+    bool serious; /* what it lacks is a fault of this house */
+};
+
+static void on_check(void *arg, const char *check, enum backend_level level, const char *text)
+{
+    static const enum level levels[] = {
+        [BACKEND_FINE] = OK, [BACKEND_WARNING] = WARNING, [BACKEND_FAULT] = FAULT};
+    const struct ground_look *look = arg;
+
+    tell(look->list, check, level == BACKEND_FAULT && !look->serious ? WARNING : levels[level],
+         "%s", text);
+}
+
+/* True when it can be used. */
+static bool ground(json_t *list, const struct doctor_host *host, const struct backend_ops *ops,
+                   enum role role)
 {
     bool chosen = host->ground && strcmp(host->ground, ops->name) == 0;
     char check[64], why[BACKEND_TEXT_MAX] = "";
     enum rc rc = ops->probe(why, sizeof why);
+    struct ground_look look = {.list = list, .serious = role == ASKED_FOR || rc == RC_OK};
+    bool other_host = rc == RC_NOT_FOUND && role != ASKED_FOR;
 
     snprintf(check, sizeof check, "ground %s", ops->name);
     if (rc)
-        tell(list, check, chosen || !host->ground ? FAULT : WARNING, "cannot be used: %s",
-             *why ? why : rc_text(rc));
+        tell(list, check,
+             role == ASKED_FOR ? FAULT
+             : other_host      ? OK
+                               : WARNING,
+             "cannot be used: %s", *why ? why : rc_text(rc));
     else
         tell(list, check, *why ? WARNING : OK, "can be used%s%s%s%s", chosen ? ", and is: " : "",
              chosen && host->ground_why ? host->ground_why : "", *why ? "; " : "", why);
+    /* Of a spare one that would do nobody wants to know more. */
+    if (ops->checks && rc != RC_NOT_FOUND && (role != SPARE || rc))
+        ops->checks(on_check, &look);
+    return rc == RC_OK;
 }
 
-static bool built_in(const struct doctor_host *host, const char *name)
+/* The one that is used, or was asked for; NULL: the first that can be. */
+static const char *wish(const struct doctor_host *host)
 {
+    if (host->ground)
+        return host->ground;
+    return host->wish && strcmp(host->wish, "auto") != 0 ? host->wish : NULL;
+}
+
+static void grounds(json_t *list, const struct doctor_host *host)
+{
+    const char *name = wish(host);
+    bool any = false;
+
     for (const struct backend_ops *const *ops = host->grounds; *ops; ops++)
-        if (strcmp((*ops)->name, name) == 0)
-            return true;
-    return false;
+        any = ground(list, host, *ops,
+                     name && strcmp(name, (*ops)->name) == 0 ? ASKED_FOR
+                     : !name && !any                         ? FIRST
+                                                             : SPARE) ||
+              any;
+    if (!any)
+        tell(list, "grounds", FAULT, "no instance can be run on this host: see why each cannot");
 }
 
-static void other_grounds(json_t *list, const struct doctor_host *host)
+static void kvm(json_t *list)
 {
-    bool xen = access("/proc/xen/capabilities", F_OK) == 0 || access("/dev/xen", F_OK) == 0;
-    bool kvm = access("/dev/kvm", R_OK | W_OK) == 0;
-
-    if (!built_in(host, "xen"))
-        tell(list, "ground xen", OK, "not built into this roomkeyd; this host %s",
-             xen ? "runs on Xen" : "does not run on Xen");
-    if (!built_in(host, "kvm"))
-        tell(list, "ground kvm", OK, "not built into this roomkeyd; this host %s",
-             kvm ? "has /dev/kvm (which may be a slow emulation)" : "has no /dev/kvm");
+    tell(list, "ground kvm", OK, "not built into this roomkeyd; this host %s",
+         access("/dev/kvm", R_OK | W_OK) == 0 ? "has /dev/kvm (which may be a slow emulation)"
+                                              : "has no /dev/kvm");
 }
 
 json_t *doctor_look(const struct doctor_host *host)
@@ -268,17 +218,11 @@ json_t *doctor_look(const struct doctor_host *host)
     CHECK(list);
     user(list);
     kernel(list);
-    namespaces(list);
-    seccomp(list);
-    memfd(list);
-    pidfd(list);
-    cgroup(list);
     descriptors(list);
     memory(list);
     disk(list, host->state_dir);
     front(list, host);
-    for (const struct backend_ops *const *ops = host->grounds; *ops; ops++)
-        ground(list, host, *ops);
-    other_grounds(list, host);
+    grounds(list, host);
+    kvm(list);
     return list;
 }

@@ -15,6 +15,7 @@ struct doctor_host {
     const char *state_dir, *run_dir;
     const struct backend_ops *const *grounds; /* that are built in; ends with NULL */
     const char *ground;                       /* the chosen one; NULL: none yet */
+    const char *wish;                         /* … then the configured one, or "auto" */
     const char *ground_why;                   /* it was chosen; NULL: none was */
     int workers; /* of the front, connected; DOCTOR_NO_DAEMON: nobody knows */
 };

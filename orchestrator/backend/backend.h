@@ -82,12 +82,21 @@ struct backend_usage {
     uint64_t memory; /* bytes resident */
 };
 
+/* One fact about this host, for `roomkey doctor`: what was looked at, and what was
+ * seen and is to be done about it. */
+enum backend_level { BACKEND_FINE, BACKEND_WARNING, BACKEND_FAULT };
+typedef void backend_check_cb(void *arg, const char *check, enum backend_level level,
+                              const char *text);
+
 struct backend_ops {
     const char *name; /* "sandbox", "xen", "kvm" */
 
     /* Whether this host can do it; if not, `why` says what is missing and what to
-     * do about it, in one line.  With RC_OK `why` is empty or a warning. */
+     * do about it, in one line; RC_NOT_FOUND when it is no such host at all.  With
+     * RC_OK `why` is empty or a warning. */
     enum rc (*probe)(char *why, size_t size);
+    /* What the ground needs of this host, each; blocks, from any thread.  NULL: nothing. */
+    void (*checks)(backend_check_cb *tell, void *arg);
 
     enum rc (*open)(uv_loop_t *loop, const char *state_dir, struct backend **out, char *why,
                     size_t size);
@@ -116,6 +125,6 @@ struct backend_ops {
     enum rc (*channel)(struct backend_instance *i, unsigned index, struct backend_channel *out);
 };
 
-extern const struct backend_ops backend_sandbox;
+extern const struct backend_ops backend_sandbox, backend_xen;
 
 #endif

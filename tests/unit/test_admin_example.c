@@ -41,12 +41,14 @@ static void the_example_is_the_defaults(void **state)
     config_init(&standard);
     config_init(&read);
     memset(&read.limits, 0xff, sizeof read.limits);
+    memset(&read.xen, 0xff, offsetof(struct xen_settings, program));
     if (config_parse(&read, text, &no)) {
         char line[3 * REFUSAL_TEXT_MAX];
 
         fail_msg("%s", refusal_line(&no, line, sizeof line));
     }
     assert_memory_equal(&read.limits, &standard.limits, sizeof read.limits);
+    assert_memory_equal(&read.xen, &standard.xen, sizeof read.xen);
     assert_string_equal(read.state, standard.state);
     assert_string_equal(read.run, standard.run);
     assert_string_equal(read.ground, standard.ground);

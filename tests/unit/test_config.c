@@ -39,7 +39,8 @@ static void each_kind_of_setting_is_taken(void **state)
     assert_int_equal(parse(&c,
                            "[daemon]\nstate = '/s'\nrun = '/r'\nground = 'sandbox'\n"
                            "leave_instances = true\nlog_level = 'debug'\n"
-                           "[limits]\nmax_running = 7\n[deadlines]\nstart = '90s'\n",
+                           "[limits]\nmax_running = 7\n[deadlines]\nstart = '90s'\n"
+                           "[xen]\nhelpers = 5\npool_idle = '2m'\n",
                            &no),
                      RC_OK);
     assert_string_equal(c.state, "/s");
@@ -49,6 +50,8 @@ static void each_kind_of_setting_is_taken(void **state)
     assert_int_equal(c.log_level, LOG_DEBUG);
     assert_int_equal(c.limits.max_running, 7);
     assert_int_equal(c.limits.start_ms, 90000);
+    assert_int_equal(c.xen.helpers, 5);
+    assert_int_equal(c.xen.pool_idle_ms, 120000);
 }
 
 static void what_is_wrong_is_named_and_nothing_is_taken(void **state)
@@ -64,6 +67,10 @@ static void what_is_wrong_is_named_and_nothing_is_taken(void **state)
         {"[limits]\nmax_running = '7'\n", "max_running"},
         {"[limits]\nchannels = 65\n", "channels"},
         {"[limits]\nmax_running = 9223372036854775807\n", "max_running"},
+        {"[xen]\nhelpers = 0\n", "from 1 to 16"},
+        {"[xen]\npool = 65\n", "from 0 to 64"},
+        {"[xen]\njob = 5\n", "a duration"},
+        {"[xen]\nhelper = 1\n", "helper"},
         {"[deadlines]\nstart = 10\n", "a duration"},
         {"[deadlines]\nstart = '10'\n", "a duration"},
         {"[deadlines]\nstart = '1 s'\n", "a duration"},
@@ -121,10 +128,10 @@ static void the_manual_is_true(void **state)
         bool duration;
     } all[] = {
 #define X(name, standard, least, most) {#name, standard, false},
-        FLEET_BOUNDS(X)
+        FLEET_BOUNDS(X) XEN_BOUNDS(X)
 #undef X
 #define X(name, standard, least, most) {#name, standard, true},
-            FLEET_DEADLINES(X)
+            FLEET_DEADLINES(X) XEN_DEADLINES(X)
 #undef X
     };
     char manual[16384], *line, *rest = manual;

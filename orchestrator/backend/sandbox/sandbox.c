@@ -100,6 +100,7 @@ fail:
 const struct backend_ops backend_sandbox = {
     .name = "sandbox",
     .probe = sandbox_probe,
+    .checks = sandbox_checks,
     .open = sandbox_open,
     .close = sandbox_close,
     .start = sandbox_instance_start,

@@ -1,0 +1,143 @@
+#include "orchestrator/backend/xen/xen_channel.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+/* What the kernel's headers use and do not define. */
+typedef uint16_t domid_t;
+typedef uint32_t grant_ref_t;
+#include <xen/evtchn.h>
+#include <xen/gntdev.h>
+
+#include "common/host/fd.h"
+
+#define GNTDEV "/dev/xen/gntdev"
+#define EVTCHN "/dev/xen/evtchn"
+
+static enum rc open_device(const char *path, int flags, int *fd)
+{
+    *fd = open(path, O_RDWR | O_CLOEXEC | flags);
+    if (*fd >= 0)
+        return RC_OK;
+    return errno == EMFILE || errno == ENFILE ? RC_FULL : RC_IO;
+}
+
+/*----- memory -----*/
+
+/* On a descriptor of its own: the kernel maps what is inserted first at offset 0. */
+static enum rc insert(uint32_t domid, const struct xen_grants *g, int *fd)
+{
+    size_t size = offsetof(struct ioctl_gntdev_map_grant_ref, refs) +
+                  g->nr * sizeof(struct ioctl_gntdev_grant_ref);
+    struct ioctl_gntdev_map_grant_ref *map = calloc(1, size > sizeof *map ? size : sizeof *map);
+    enum rc rc;
+
+    if (!map)
+        return RC_NOMEM;
+    map->count = g->nr;
+    for (unsigned n = 0; n < g->nr; n++)
+        map->refs[n] = (struct ioctl_gntdev_grant_ref){.domid = domid, .ref = g->ref[n]};
+    rc = open_device(GNTDEV, 0, fd);
+    if (!rc && (ioctl(*fd, IOCTL_GNTDEV_MAP_GRANT_REF, map) || map->index)) {
+        rc = RC_IO;
+        fd_close(fd);
+    }
+    free(map);
+    return rc;
+}
+
+static enum rc copy_page(uint32_t domid, uint32_t ring_ref, void *copy)
+{
+    const struct xen_grants one = {.ref = {ring_ref}, .nr = 1};
+    void *page;
+    int fd;
+    enum rc rc = insert(domid, &one, &fd);
+
+    if (rc)
+        return rc;
+    page = mmap(NULL, RING_PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (page != MAP_FAILED) {
+        memcpy(copy, page, RING_PAGE_SIZE);
+        munmap(page, RING_PAGE_SIZE);
+    }
+    close(fd);
+    return page == MAP_FAILED ? RC_IO : RC_OK;
+}
+
+enum rc xen_channel_grants(const void *copy, uint32_t ring_ref, struct xen_grants *out)
+{
+    uint16_t left, right;
+
+    memcpy(&left, (const char *)copy + offsetof(struct ring_page, left_order), sizeof left);
+    memcpy(&right, (const char *)copy + offsetof(struct ring_page, right_order), sizeof right);
+    if (left < RING_ORDER_MIN || left > RING_ORDER_MAX || right < RING_ORDER_MIN ||
+        right > RING_ORDER_MAX)
+        return RC_MALFORMED;
+    out->bytes = ring_bytes(left, right);
+    out->nr = (unsigned)(out->bytes / RING_PAGE_SIZE);
+    if (out->nr > 1 + XEN_GRANTS_MAX)
+        return RC_MALFORMED;
+    out->ref[0] = ring_ref;
+    memcpy(out->ref + 1, (const char *)copy + offsetof(struct ring_page, grants),
+           (out->nr - 1) * sizeof out->ref[0]);
+    return RC_OK;
+}
+
+enum rc xen_channel_memory(uint32_t domid, uint32_t ring_ref, int *fd, size_t *bytes)
+{
+    struct xen_grants g;
+    char copy[RING_PAGE_SIZE];
+    enum rc rc = copy_page(domid, ring_ref, copy);
+
+    if (!rc)
+        rc = xen_channel_grants(copy, ring_ref, &g);
+    if (!rc)
+        rc = insert(domid, &g, fd);
+    if (!rc)
+        *bytes = g.bytes;
+    return rc;
+}
+
+/*----- doorbell -----*/
+
+enum rc xen_bell_bind(struct xen_bell *b, uint32_t domid, uint32_t port)
+{
+    struct ioctl_evtchn_restrict_domid only = {.domid = (domid_t)domid};
+    struct ioctl_evtchn_bind_interdomain bind = {.remote_domain = domid, .remote_port = port};
+    enum rc rc = open_device(EVTCHN, O_NONBLOCK, &b->fd);
+    int local;
+
+    if (rc)
+        return rc;
+    /* Whoever gets it can neither bind another domain's nor anybody's VIRQ. */
+    if (ioctl(b->fd, IOCTL_EVTCHN_RESTRICT_DOMID, &only)) {
+        fd_close(&b->fd);
+        return RC_IO;
+    }
+    local = ioctl(b->fd, IOCTL_EVTCHN_BIND_INTERDOMAIN, &bind);
+    if (local <= 0) {
+        /* Not open to us: bound already, or none of the tenant's. */
+        rc = local < 0 && errno == EINVAL ? RC_BUSY : RC_IO;
+        fd_close(&b->fd);
+        return rc;
+    }
+    b->port = (uint32_t)local;
+    return RC_OK;
+}
+
+enum rc xen_bell_give(const struct xen_bell *b, struct doorbell *out)
+{
+    const struct doorbell all = {.out_fd = b->fd, .in_fd = b->fd, .port = b->port};
+    const uint32_t port = b->port;
+
+    /* Its last client may have died between taking a ring and saying so. */
+    if (write(b->fd, &port, sizeof port) != sizeof port)
+        return RC_IO;
+    return doorbell_dup(&all, out);
+}

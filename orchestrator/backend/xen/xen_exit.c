@@ -1,0 +1,58 @@
+#include "orchestrator/backend/xen/xen_exit.h"
+
+#include <stdio.h>
+
+#include "common/core/launch.h"
+
+/* xen/sched.h, SHUTDOWN_*; the header is Xen's, not the kernel's. */
+enum { POWEROFF = 0, REBOOT = 1, SUSPEND = 2, CRASH = 3, WATCHDOG = 4 };
+
+static const char *meaning(int status)
+{
+    switch (status) {
+    case LAUNCH_EXIT_USAGE:
+        return " (it did not understand how it was launched)";
+    case LAUNCH_EXIT_START:
+        return " (on_start failed)";
+    case LAUNCH_EXIT_PEER:
+        return " (its control channel made no sense)";
+    case LAUNCH_EXIT_PANIC:
+        return " (panic: its log says where)";
+    default:
+        return "";
+    }
+}
+
+void xen_exit_shutdown(const struct xen_event *event, struct backend_exit *out)
+{
+    int status = event->status;
+
+    if (event->reason == POWEROFF && status < 0)
+        status = LAUNCH_EXIT_OK; /* it need not say so */
+    out->clean = event->reason == POWEROFF && status == LAUNCH_EXIT_OK;
+    if ((event->reason == POWEROFF || event->reason == CRASH) && status >= 0) {
+        snprintf(out->text, sizeof out->text, "exit status %d%s", status, meaning(status));
+        return;
+    }
+    switch (event->reason) {
+    case CRASH:
+        snprintf(out->text, sizeof out->text, "it crashed (registers are in its log)");
+        break;
+    case REBOOT:
+        /* What Xen makes of a triple fault. */
+        snprintf(out->text, sizeof out->text, "it crashed and could not even say so");
+        break;
+    case WATCHDOG:
+        snprintf(out->text, sizeof out->text, "Xen's watchdog ended it");
+        break;
+    default:
+        snprintf(out->text, sizeof out->text, "it shut down for reason %u, which no image does",
+                 event->reason);
+    }
+}
+
+void xen_exit_not_started(const char *why, struct backend_exit *out)
+{
+    out->started = out->clean = false;
+    snprintf(out->text, sizeof out->text, "not started: %.*s", (int)sizeof out->text - 16, why);
+}

@@ -1,0 +1,14 @@
+/* Why a domain is gone, for people. */
+#ifndef XEN_EXIT_H
+#define XEN_EXIT_H
+
+#include "orchestrator/backend/backend.h"
+#include "orchestrator/backend/xen/xen_job.h"
+
+/* It has shut down, as `event` says; sets clean and text. */
+void xen_exit_shutdown(const struct xen_event *event, struct backend_exit *out);
+
+/* It never ran: a job's answer says why. */
+void xen_exit_not_started(const char *why, struct backend_exit *out);
+
+#endif

@@ -1,0 +1,730 @@
+/* The life of one instance.
+ *
+ * The happy path: start -> CREATE (or a domain of the pool) -> LAUNCH -> its channels
+ * are published: on_started -> … -> it shuts down, its last words are read: on_exit,
+ * and it is destroyed when nobody waits for that any more.
+ * Failure: a job's answer says why; a helper that died in the middle leaves a domain
+ * of which nobody knows how far it is: that one is destroyed, and the start begun
+ * anew, once.  No memory: the pool gives its back, what is being destroyed is
+ * waited for, and it is tried once more.  Killed: on_exit when it is destroyed.
+ *
+ * The memory of a domain that has shut down is given back a little after on_exit.
+ * Who counts on it may find it missing, and then waits for it as above: better
+ * than that each wake waits for a destruction.
+ *
+ * Callbacks note a fact and call step(), which decides. */
+#include "orchestrator/backend/xen/xen_instance.h"
+
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#include "common/core/check.h"
+#include "common/core/container_of.h"
+#include "common/core/launch.h"
+#include "common/core/secret.h"
+#include "common/host/clock.h"
+#include "common/host/fd.h"
+#include "common/host/log.h"
+#include "orchestrator/backend/xen/xen_event.h"
+#include "orchestrator/backend/xen/xen_exit.h"
+
+#define MEMORY_MIN (1u << 20)
+/* What xenconsoled has taken from a domain it writes to the terminal in a moment,
+ * and there is no word for "all". */
+#define SETTLE_MS 50u
+
+static const struct sm_state states[STATE_NR] = {
+    [CREATING] = {"CREATING",
+                  SM_BIT(CLEARING) | SM_BIT(LAUNCHING) | SM_BIT(DESTROYING) | SM_BIT(GONE)},
+    [CLEARING] = {"CLEARING", SM_BIT(CREATING) | SM_BIT(GONE)},
+    [LAUNCHING] = {"LAUNCHING", SM_BIT(CLEARING) | SM_BIT(BOOTING) | SM_BIT(DESTROYING)},
+    [BOOTING] = {"BOOTING", SM_BIT(RUNNING) | SM_BIT(SETTLING) | SM_BIT(DESTROYING) | SM_BIT(GONE)},
+    [RUNNING] = {"RUNNING", SM_BIT(SETTLING) | SM_BIT(DESTROYING) | SM_BIT(GONE)},
+    [SETTLING] = {"SETTLING", SM_BIT(GONE)},
+    [DESTROYING] = {"DESTROYING", SM_BIT(GONE)},
+    [GONE] = {"GONE", 0},
+};
+
+static void step(struct backend_instance *i);
+static void on_answer(struct xen_task *t, const struct xen_event *answer, int *fd);
+
+__attribute__((format(printf, 2, 3))) static void why(struct backend_instance *i, const char *fmt,
+                                                      ...)
+{
+    va_list ap;
+
+    va_start(ap, fmt);
+    vsnprintf(i->why.text, sizeof i->why.text, fmt, ap);
+    va_end(ap);
+}
+
+/*----- the console -----*/
+
+static void on_line(void *arg, const char *line, size_t len)
+{
+    struct backend_instance *i = arg;
+
+    i->events.on_console(i->arg, line, len);
+}
+
+static void on_console_closed(uv_handle_t *h)
+{
+    struct console *c = h->data;
+    struct xen_listener *l = CONTAINER_OF(c, struct xen_listener, console);
+
+    if (--l->handles == 0)
+        free(l);
+}
+
+static void stop_listening(struct backend_instance *i)
+{
+    struct xen_listener *l = i->listener;
+
+    i->listener = NULL;
+    if (!l)
+        return;
+    l->handles = 2;
+    console_close(&l->console, on_console_closed);
+}
+
+/* One whose console cannot be heard runs all the same. */
+static void listen_to(struct backend_instance *i, int *fd)
+{
+    struct xen_listener *l = *fd < 0 ? NULL : calloc(1, sizeof *l);
+
+    if (l && console_init(&l->console, i->backend->loop, *fd, on_line, i)) {
+        *fd = -1; /* consumed */
+        free(l);
+        l = NULL;
+    }
+    if (l) {
+        *fd = -1;
+        i->listener = l;
+        console_listen(&l->console);
+    } else {
+        log_warning("the console of %s cannot be read: its log will lack what it prints", i->name);
+        fd_close(fd);
+    }
+}
+
+/*----- begin and end of life -----*/
+
+static void close_bells(struct backend_instance *i)
+{
+    for (unsigned n = 0; n <= i->channels && i->bells; n++)
+        fd_close(&i->bells[n].fd);
+}
+
+void xen_instance_drop(struct backend_instance *i)
+{
+    close_bells(i);
+    free(i->bells);
+    fd_close(&i->image_fd);
+    fd_close(&i->domain.console);
+    free(i);
+}
+
+/* Nothing happens to it any more. */
+static void detach(struct backend_instance *i)
+{
+    xen_watch_end(&i->backend->watcher, &i->watch);
+    xen_mourner_leave(&i->mourner);
+    alarm_clear(&i->backend->alarms, &i->alarm);
+    stop_listening(i);
+}
+
+/* The last thing done with `i`. */
+static void release(struct backend_instance *i)
+{
+    struct backend *b = i->backend;
+
+    detach(i);
+    LIST_REMOVE(i, others);
+    xen_instance_drop(i);
+    xen_backend_step(b);
+}
+
+static void on_cleared(struct xen_mourner *m)
+{
+    struct backend_instance *i = CONTAINER_OF(m, struct backend_instance, mourner);
+
+    i->cleared = true;
+    step(i);
+}
+
+static void on_alarm(struct alarm *a)
+{
+    struct backend_instance *i = CONTAINER_OF(a, struct backend_instance, alarm);
+
+    i->rang = true;
+    step(i);
+}
+
+static void take_channels(struct backend_instance *i, const struct xen_event *event)
+{
+    memcpy(i->vchan, event->vchan, sizeof i->vchan);
+    if (event->channels < i->channels && !i->kill_asked) {
+        i->kill_asked = true;
+        why(i, "it published %" PRIu32 " channels, and not %u", event->channels, i->channels);
+    }
+}
+
+static void on_watch(struct xen_watch *w, const struct xen_event *event)
+{
+    struct backend_instance *i = CONTAINER_OF(w, struct backend_instance, watch);
+
+    switch ((enum xen_event_type)event->type) {
+    case XEN_PUBLISHED:
+        if (i->published)
+            return; /* said anew by a new process; what we have is what counts */
+        i->published = true;
+        take_channels(i, event);
+        break;
+    case XEN_SHUTDOWN:
+        if (i->shut)
+            return;
+        i->shut = true;
+        if (!i->kill_asked && i->sm.state < SETTLING)
+            xen_exit_shutdown(event, &i->why);
+        break;
+    case XEN_GONE:
+        i->vanished = true;
+        break;
+    case XEN_USAGE:
+        i->usage =
+            (struct backend_usage){.cpu_us = event->cpu_us, .memory = event->memory_kib * 1024};
+        i->has_usage = true;
+        return;
+    case XEN_DONE:
+    case XEN_FOUND:
+    case XEN_CHECK:
+        return;
+    }
+    step(i); /* must be last */
+}
+
+struct backend_instance *xen_instance_new(struct backend *b, const struct backend_events *events,
+                                          void *arg, uint64_t id, unsigned channels)
+{
+    struct backend_instance *i = calloc(1, sizeof *i);
+
+    if (!i)
+        return NULL;
+    i->backend = b;
+    i->events = *events;
+    i->arg = arg;
+    i->channels = channels;
+    i->image_fd = i->domain.console = -1;
+    i->mourner.told = on_cleared;
+    i->watch.on_event = on_watch;
+    alarm_init(&i->alarm, on_alarm);
+    sm_init(&i->sm, states, "xen", id, CREATING);
+    i->bells = calloc(1 + channels, sizeof *i->bells);
+    if (!i->bells) {
+        free(i);
+        return NULL;
+    }
+    for (unsigned n = 0; n <= channels; n++)
+        i->bells[n].fd = -1;
+    return i;
+}
+
+void xen_instance_dispose(struct backend_instance *i)
+{
+    CHECK(!i->disposed);
+    i->disposed = true;
+    if (i->listener)
+        i->listener->console.stopped = true;
+    switch (i->sm.state) {
+    case CREATING:
+    case LAUNCHING:
+        /* Nobody can find it again: it goes when the job's answer has come. */
+        (void)xen_helpers_cancel(&i->backend->helpers, &i->task);
+        return;
+    case BOOTING:
+    case SETTLING:
+        xen_reap(&i->backend->reaper, i->domain.uuid, NULL);
+        break;
+    default:
+        break;
+    }
+    detach(i);
+    if (!i->pausing)
+        release(i);
+    /* else on_paused() will: a helper still has that job. */
+}
+
+/*----- jobs -----*/
+
+static void on_answer(struct xen_task *t, const struct xen_event *answer, int *fd)
+{
+    struct backend_instance *i = CONTAINER_OF(t, struct backend_instance, task);
+
+    i->answered = true;
+    i->answer = *answer;
+    if (t->job.type == XEN_JOB_CREATE && answer->rc == RC_OK) {
+        i->domain.domid = answer->domid;
+        i->domain.console = *fd;
+        *fd = -1;
+    }
+    step(i); /* must be last */
+}
+
+static void give_job(struct backend_instance *i, enum xen_job_type type)
+{
+    struct xen_task *t = &i->task;
+
+    t->job.type = type;
+    t->job.domid = i->domain.domid;
+    memcpy(t->job.uuid, i->domain.uuid, XEN_UUID_SIZE);
+    memcpy(t->job.name, i->name, XEN_NAME_MAX);
+    t->job.memory_kib = i->memory_kib;
+    t->fd = type == XEN_JOB_CREATE ? i->image_fd : -1;
+    t->priority = XEN_START;
+    t->done = on_answer;
+    xen_helpers_do(&i->backend->helpers, t);
+}
+
+static bool add_seed(struct backend_instance *i)
+{
+    char *words = i->task.job.words;
+    uint8_t seed[LAUNCH_SEED_SIZE];
+    size_t len = strlen(i->words);
+    bool good = getrandom(seed, sizeof seed, 0) == sizeof seed &&
+                len + sizeof LAUNCH_ARG_SEED + 1 + 2 * sizeof seed < XEN_WORDS_MAX;
+
+    if (good) {
+        memcpy(words, i->words, len);
+        len += (size_t)sprintf(words + len, " " LAUNCH_ARG_SEED);
+        for (size_t n = 0; n < sizeof seed; n++)
+            len += (size_t)sprintf(words + len, "%02x", seed[n]);
+    }
+    secret_wipe(seed, sizeof seed);
+    return good;
+}
+
+static void begin_creating(struct backend_instance *i)
+{
+    i->pooled = false;
+    memset(&i->domain, 0, sizeof i->domain);
+    i->domain.console = -1;
+    if (xen_uuid_new(&i->backend->house, i->domain.uuid)) {
+        /* An answer that needs no helper. */
+        i->answered = true;
+        i->answer = (struct xen_event){.rc = RC_CRYPTO};
+        snprintf(i->answer.text, sizeof i->answer.text, "this host has no randomness");
+        alarm_set(&i->backend->alarms, &i->alarm, 0);
+        return;
+    }
+    give_job(i, XEN_JOB_CREATE);
+}
+
+static void begin_launching(struct backend_instance *i)
+{
+    sm_move(&i->sm, LAUNCHING);
+    listen_to(i, &i->domain.console);
+    xen_watch_begin(&i->backend->watcher, &i->watch, i->domain.domid, i->domain.uuid);
+    if (!add_seed(i)) {
+        i->answered = true;
+        i->answer = (struct xen_event){.rc = RC_CRYPTO};
+        snprintf(i->answer.text, sizeof i->answer.text, "this host has no randomness");
+        alarm_set(&i->backend->alarms, &i->alarm, 0);
+        return;
+    }
+    give_job(i, XEN_JOB_LAUNCH);
+}
+
+/*----- the whole story, in order -----*/
+
+static uint32_t since_asked(const struct backend_instance *i)
+{
+    uint64_t us = clock_us() - i->asked_us;
+
+    return us == 0 ? 1 : us < UINT32_MAX ? (uint32_t)us : UINT32_MAX;
+}
+
+/* The last thing done with `i`. */
+static void gone(struct backend_instance *i)
+{
+    sm_move(&i->sm, GONE);
+    detach(i);
+    close_bells(i);
+    fd_close(&i->image_fd);
+    i->why.started = i->why.started || i->adopted;
+    i->events.on_exit(i->arg, &i->why); /* must be last: `i` may be disposed of */
+}
+
+/* Its console ends with it: what is there is read before. */
+static void begin_destroying(struct backend_instance *i)
+{
+    sm_move(&i->sm, DESTROYING);
+    i->cleared = false;
+    if (i->listener)
+        console_drain(&i->listener->console);
+    xen_reap(&i->backend->reaper, i->domain.uuid, &i->mourner);
+}
+
+static void begin_clearing(struct backend_instance *i)
+{
+    sm_move(&i->sm, CLEARING);
+    i->cleared = i->rang = i->published = i->shut = i->vanished = false;
+    xen_watch_end(&i->backend->watcher, &i->watch);
+    stop_listening(i);
+}
+
+/* Neither the one nor the other was of the image's doing: begun anew, or not. */
+static bool try_again(struct backend_instance *i, bool exists)
+{
+    struct backend *b = i->backend;
+    enum rc rc = (enum rc)i->answer.rc;
+
+    if (i->kill_asked || i->disposed || rc == RC_TIMEDOUT)
+        return false;
+    if (exists && (i->pooled || (rc == RC_CLOSED && !i->retried))) {
+        i->retried = i->retried || !i->pooled;
+        log_warning("%s is begun anew: %s", i->name, i->answer.text);
+        begin_clearing(i);
+        xen_reap(&b->reaper, i->domain.uuid, &i->mourner);
+        return true;
+    }
+    if (rc == RC_NOMEM && !i->made_room) {
+        bool coming = xen_pool_evict(&b->pool);
+
+        i->made_room = true;
+        if (!coming && xen_reaper_idle(&b->reaper))
+            return false; /* nobody is about to give any back */
+        begin_clearing(i);
+        xen_reaper_await(&b->reaper, &i->mourner);
+        return true;
+    }
+    return false;
+}
+
+/* True: `i` is no more, or nothing is to be done now. */
+static bool failed(struct backend_instance *i)
+{
+    enum rc rc = (enum rc)i->answer.rc;
+    bool exists = i->sm.state == LAUNCHING || rc == RC_CLOSED || rc == RC_TIMEDOUT;
+
+    if (i->disposed) {
+        if (exists)
+            xen_reap(&i->backend->reaper, i->domain.uuid, NULL);
+        release(i);
+        return true;
+    }
+    if (try_again(i, exists))
+        return false;
+    if (!i->kill_asked)
+        xen_exit_not_started(i->answer.text, &i->why);
+    if (exists) {
+        begin_destroying(i);
+        return false;
+    }
+    gone(i); /* must be last */
+    return true;
+}
+
+/* It stands, but nobody wants it any more. */
+static bool unwanted(struct backend_instance *i)
+{
+    if (i->disposed) {
+        xen_reap(&i->backend->reaper, i->domain.uuid, NULL);
+        release(i);
+        return true;
+    }
+    if (i->kill_asked)
+        begin_destroying(i);
+    return false;
+}
+
+static void begin_settling(struct backend_instance *i)
+{
+    sm_move(&i->sm, SETTLING);
+    i->rang = false;
+    alarm_set(&i->backend->alarms, &i->alarm, SETTLE_MS);
+}
+
+static void run(struct backend_instance *i)
+{
+    sm_move(&i->sm, RUNNING);
+    i->why.started = true;
+    xen_pool_want(&i->backend->pool, i->image_fd, i->memory_kib);
+    fd_close(&i->image_fd);
+    i->events.on_started(i->arg, &i->steps); /* must be last */
+}
+
+static void step(struct backend_instance *i)
+{
+    for (;;) {
+        switch (i->sm.state) {
+        case CREATING:
+            if (!i->answered)
+                return;
+            i->answered = false;
+            if (i->answer.rc) {
+                if (failed(i))
+                    return;
+                continue;
+            }
+            i->steps.created_us = since_asked(i);
+            if (unwanted(i))
+                return;
+            if (i->sm.state == CREATING)
+                begin_launching(i);
+            continue;
+
+        case CLEARING:
+            if (i->cleared && !i->kill_asked) {
+                sm_move(&i->sm, CREATING);
+                begin_creating(i);
+                return;
+            }
+            if (i->cleared || (i->kill_asked && i->rang))
+                return gone(i);
+            return;
+
+        case LAUNCHING:
+            if (!i->answered)
+                return;
+            i->answered = false;
+            if (i->answer.rc) {
+                if (failed(i))
+                    return;
+                continue;
+            }
+            i->steps.unpaused_us = since_asked(i);
+            if (unwanted(i))
+                return;
+            if (i->sm.state == LAUNCHING)
+                sm_move(&i->sm, BOOTING);
+            continue;
+
+        case BOOTING:
+            if (i->published && !i->shut && !i->vanished && !i->kill_asked)
+                return run(i);
+            /* fall through */
+        case RUNNING:
+            if (i->vanished) {
+                xen_reap(&i->backend->reaper, i->domain.uuid, NULL); /* its traces */
+                why(i, "it was destroyed behind our back");
+                i->why.clean = false;
+                return gone(i);
+            }
+            if (i->shut)
+                begin_settling(i);
+            else if (i->kill_asked)
+                begin_destroying(i);
+            return;
+
+        case SETTLING:
+            if (!i->rang && !i->vanished)
+                return;
+            if (i->listener)
+                console_drain(&i->listener->console);
+            xen_reap(&i->backend->reaper, i->domain.uuid, NULL);
+            return gone(i);
+
+        case DESTROYING:
+            if (i->cleared || i->vanished)
+                return gone(i);
+            return;
+
+        default:
+            return;
+        }
+    }
+}
+
+/*----- wishes -----*/
+
+static enum rc fill(struct backend_instance *i, const struct backend_spec *spec)
+{
+    uint64_t usable_kib = i->memory_kib - i->memory_kib / 8; /* the rest are its channels */
+    int n = snprintf(i->words, sizeof i->words,
+                     LAUNCH_ARG_TENANT "%s " LAUNCH_ARG_GENERATION "%" PRIu64
+                                       " " LAUNCH_ARG_CHANNELS "%u " LAUNCH_ARG_MEMORY "%" PRIu64,
+                     spec->tenant, spec->generation, spec->channels, usable_kib);
+
+    if (n < 0 || (size_t)n >= sizeof i->words - sizeof LAUNCH_ARG_SEED - 2 * LAUNCH_SEED_SIZE)
+        return RC_INVAL;
+    i->image_fd = fcntl(spec->image_fd, F_DUPFD_CLOEXEC, 0);
+    if (i->image_fd < 0)
+        return RC_FULL;
+    return xen_name_instance(&i->backend->house, spec->tenant, spec->generation, i->name);
+}
+
+enum rc xen_instance_start(struct backend *b, const struct backend_spec *spec,
+                           const struct backend_events *events, void *arg,
+                           struct backend_instance **out)
+{
+    struct backend_instance *i;
+    enum rc rc;
+
+    if (spec->channels > LAUNCH_CHANNELS_MAX || spec->memory < MEMORY_MIN || b->closing)
+        return RC_INVAL;
+    i = xen_instance_new(b, events, arg, spec->instance, spec->channels);
+    if (!i)
+        return RC_NOMEM;
+    i->asked_us = clock_us();
+    i->memory_kib = spec->memory / 1024;
+    rc = fill(i, spec);
+    if (rc) {
+        xen_instance_drop(i);
+        return rc;
+    }
+    LIST_INSERT_HEAD(&b->instances, i, others);
+    i->pooled = xen_pool_take(&b->pool, i->image_fd, i->memory_kib, &i->domain);
+    if (i->pooled)
+        begin_launching(i);
+    else
+        begin_creating(i);
+    *out = i;
+    return RC_OK;
+}
+
+void xen_instance_resume(struct backend_instance *i, const struct xen_event *published)
+{
+    sm_move(&i->sm, LAUNCHING);
+    sm_move(&i->sm, BOOTING);
+    sm_move(&i->sm, RUNNING);
+    i->adopted = i->why.started = i->published = true;
+    memcpy(i->vchan, published->vchan, sizeof i->vchan);
+    i->paused = i->pause_wanted = published->paused;
+    i->usage =
+        (struct backend_usage){.cpu_us = published->cpu_us, .memory = published->memory_kib * 1024};
+    i->has_usage = true;
+    LIST_INSERT_HEAD(&i->backend->instances, i, others);
+    listen_to(i, &i->domain.console);
+    xen_watch_begin(&i->backend->watcher, &i->watch, i->domain.domid, i->domain.uuid);
+}
+
+void xen_instance_kill(struct backend_instance *i)
+{
+    struct backend *b = i->backend;
+
+    if (i->kill_asked || i->sm.state >= SETTLING)
+        return; /* it is on its way */
+    i->kill_asked = true;
+    why(i, "killed by roomkeyd");
+    switch (i->sm.state) {
+    case CREATING:
+        /* Not begun: then the answer is near.  Else it is destroyed when it stands. */
+        (void)xen_helpers_cancel(&b->helpers, &i->task);
+        break;
+    case CLEARING:
+        if (!i->mourner.of)
+            alarm_set(&b->alarms, &i->alarm, 0); /* it waits for others only */
+        break;
+    case BOOTING:
+    case RUNNING:
+        begin_destroying(i);
+        break;
+    default:
+        break;
+    }
+}
+
+/*----- pauses -----*/
+
+static void on_paused(struct xen_task *t, const struct xen_event *answer, int *fd);
+
+static void pause_now(struct backend_instance *i)
+{
+    struct xen_task *t = &i->pause_task;
+
+    i->pausing = true;
+    *t = (struct xen_task){.fd = -1, .priority = XEN_START, .done = on_paused};
+    t->job.type = i->pause_wanted ? XEN_JOB_PAUSE : XEN_JOB_UNPAUSE;
+    t->job.domid = i->domain.domid;
+    memcpy(t->job.uuid, i->domain.uuid, XEN_UUID_SIZE);
+    xen_helpers_do(&i->backend->helpers, t);
+}
+
+static void on_paused(struct xen_task *t, const struct xen_event *answer, int *fd)
+{
+    struct backend_instance *i = CONTAINER_OF(t, struct backend_instance, pause_task);
+    bool was = t->job.type == XEN_JOB_PAUSE;
+
+    (void)fd;
+    i->pausing = false;
+    if (i->disposed) {
+        release(i);
+        return;
+    }
+    if (answer->rc && i->sm.state == RUNNING)
+        log_warning("%s could not be %s: %s", i->name, was ? "paused" : "unpaused", answer->text);
+    i->paused = was; /* or so: another try is another call */
+    if (i->pause_wanted != was && i->sm.state == RUNNING)
+        pause_now(i);
+}
+
+enum rc xen_instance_pause(struct backend_instance *i, bool paused)
+{
+    if (i->sm.state != RUNNING)
+        return RC_NOT_FOUND;
+    i->pause_wanted = paused;
+    if (!i->pausing && i->paused != paused)
+        pause_now(i);
+    return RC_OK;
+}
+
+/*----- the rest -----*/
+
+void xen_instance_handle(const struct backend_instance *i, struct backend_handle *out)
+{
+    char uuid[XEN_UUID_TEXT];
+
+    xen_uuid_text(i->domain.uuid, uuid);
+    snprintf(out->text, sizeof out->text, "uuid=%s", uuid);
+}
+
+enum rc xen_instance_usage(const struct backend_instance *i, struct backend_usage *out)
+{
+    if (i->sm.state != RUNNING)
+        return RC_NOT_FOUND;
+    if (!i->has_usage)
+        return RC_AGAIN;
+    *out = i->usage;
+    return RC_OK;
+}
+
+static enum rc open_channel(struct backend_instance *i, unsigned at, struct backend_channel *out)
+{
+    const struct xen_vchan *v = &i->vchan[at];
+    struct xen_bell *bell = &i->bells[at];
+    enum rc rc;
+
+    CHECK(at <= i->channels);
+    *out = (struct backend_channel){.memory_fd = -1, .bell = DOORBELL_NONE};
+    if (i->sm.state != RUNNING)
+        return RC_NOT_FOUND;
+    rc = xen_channel_memory(i->domain.domid, v->ring_ref, &out->memory_fd, &out->len);
+    if (!rc && bell->fd < 0) {
+        rc = xen_bell_bind(bell, i->domain.domid, v->port);
+        /* A worker has it from the roomkeyd before us. */
+        if (rc == RC_BUSY && i->adopted && at > 0)
+            return RC_OK;
+    }
+    if (!rc)
+        rc = xen_bell_give(bell, &out->bell);
+    if (rc)
+        backend_channel_close(out);
+    return rc;
+}
+
+enum rc xen_instance_control(struct backend_instance *i, struct backend_channel *out)
+{
+    return open_channel(i, 0, out);
+}
+
+enum rc xen_instance_channel(struct backend_instance *i, unsigned index,
+                             struct backend_channel *out)
+{
+    return open_channel(i, 1 + index, out);
+}

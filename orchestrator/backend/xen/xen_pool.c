@@ -1,0 +1,266 @@
+#include "orchestrator/backend/xen/xen_pool.h"
+
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "common/core/container_of.h"
+#include "common/host/fd.h"
+#include "common/host/log.h"
+#include "orchestrator/backend/xen/xen.h"
+
+#define PAUSE_MS     1000u
+#define PAUSE_MAX_MS 300000u
+
+#define X(name, standard, least, most) name##_MOST = (most),
+enum { XEN_BOUNDS(X) };
+#undef X
+
+struct xen_pool_image {
+    TAILQ_ENTRY(xen_pool_image) entry;
+    struct xen_pool *pool;
+    dev_t dev;
+    ino_t ino;
+    uint64_t memory_kib;
+    int fd; /* owned */
+    struct xen_domain ready[pool_MOST];
+    unsigned nr;
+    struct xen_task task; /* makes one more */
+    bool making;
+    bool unwanted; /* … and it shall be destroyed when it is there */
+    bool dropped;  /* not in the list any more: freed when nothing is made */
+    uint64_t used_us, not_before_us;
+    uint32_t pause_ms;
+};
+
+static void pump(struct xen_pool *p);
+
+/*----- giving back -----*/
+
+static void reap(struct xen_pool *p, struct xen_domain *d)
+{
+    fd_close(&d->console);
+    xen_reap(p->reaper, d->uuid, NULL);
+}
+
+static void give_back(struct xen_pool_image *i)
+{
+    while (i->nr)
+        reap(i->pool, &i->ready[--i->nr]);
+    if (i->making) {
+        i->unwanted = true;
+        (void)xen_helpers_cancel(i->pool->helpers, &i->task);
+    }
+}
+
+static void drop(struct xen_pool_image *i)
+{
+    TAILQ_REMOVE(&i->pool->images, i, entry);
+    i->pool->nr--;
+    give_back(i);
+    i->dropped = true;
+    if (i->making)
+        return;
+    fd_close(&i->fd);
+    free(i);
+}
+
+bool xen_pool_evict(struct xen_pool *p)
+{
+    struct xen_pool_image *i;
+    bool any = false;
+
+    TAILQ_FOREACH(i, &p->images, entry)
+    {
+        any = any || i->nr || i->making;
+        give_back(i);
+    }
+    p->not_before_us = alarms_us(p->alarms) + EVICTED_MS * 1000ull;
+    pump(p);
+    return any;
+}
+
+/*----- making -----*/
+
+static void made(struct xen_pool_image *i, const struct xen_event *answer, int *fd)
+{
+    struct xen_pool *p = i->pool;
+    struct xen_domain d = {.domid = answer->domid, .console = *fd};
+
+    memcpy(d.uuid, i->task.job.uuid, sizeof d.uuid);
+    switch (answer->rc) {
+    case RC_OK:
+        *fd = -1;
+        i->pause_ms = PAUSE_MS;
+        if (i->unwanted)
+            reap(p, &d);
+        else
+            i->ready[i->nr++] = d;
+        return;
+    case RC_CANCELED:
+        return;
+    case RC_CLOSED:
+    case RC_TIMEDOUT:
+        d.console = -1;
+        reap(p, &d); /* nobody knows how much of it there is */
+        break;
+    default:
+        break;
+    }
+    log_warning("the pool cannot make a domain: %s; trying again in %u s", answer->text,
+                i->pause_ms / 1000);
+    i->not_before_us = alarms_us(p->alarms) + i->pause_ms * 1000ull;
+    i->pause_ms = i->pause_ms * 2 < PAUSE_MAX_MS ? i->pause_ms * 2 : PAUSE_MAX_MS;
+}
+
+static void on_made(struct xen_task *t, const struct xen_event *answer, int *fd)
+{
+    struct xen_pool_image *i = CONTAINER_OF(t, struct xen_pool_image, task);
+    struct xen_pool *p = i->pool;
+
+    i->making = false;
+    p->making--;
+    made(i, answer, fd);
+    if (i->dropped) {
+        fd_close(&i->fd);
+        free(i);
+    }
+    if (!p->closed)
+        pump(p);
+    else if (p->making == 0)
+        p->on_idle(p->arg); /* must be last */
+}
+
+static bool make(struct xen_pool_image *i)
+{
+    struct xen_pool *p = i->pool;
+
+    i->task = (struct xen_task){.fd = i->fd, .priority = XEN_REFILL, .done = on_made};
+    i->task.job.type = XEN_JOB_CREATE;
+    i->task.job.memory_kib = i->memory_kib;
+    if (xen_uuid_new(p->house, i->task.job.uuid))
+        return false;
+    xen_name_pool(p->house, i->task.job.uuid, i->task.job.name);
+    i->making = true;
+    i->unwanted = false;
+    p->making++;
+    xen_helpers_do(p->helpers, &i->task);
+    return true;
+}
+
+/* What is idle goes, what is missing is made, and the alarm is for what comes next. */
+static void pump(struct xen_pool *p)
+{
+    uint64_t now = alarms_us(p->alarms), next = UINT64_MAX;
+    struct xen_pool_image *i, *after;
+
+    for (i = TAILQ_FIRST(&p->images); i; i = after) {
+        uint64_t due = i->used_us + p->idle_ms * 1000ull;
+
+        after = TAILQ_NEXT(i, entry);
+        if (now >= due) {
+            drop(i);
+            continue;
+        }
+        if (!i->making && i->nr < p->size) {
+            uint64_t from =
+                i->not_before_us > p->not_before_us ? i->not_before_us : p->not_before_us;
+
+            if (now >= from && !make(i))
+                from = now + PAUSE_MS * 1000ull;
+            if (from > now && from < due)
+                due = from;
+        }
+        next = due < next ? due : next;
+    }
+    if (next != UINT64_MAX)
+        alarm_set(p->alarms, &p->alarm, (next - now) / 1000 + 1);
+}
+
+static void on_alarm(struct alarm *a)
+{
+    pump(CONTAINER_OF(a, struct xen_pool, alarm));
+}
+
+/*----- asking -----*/
+
+static struct xen_pool_image *find(struct xen_pool *p, int fd, uint64_t memory_kib, struct stat *st)
+{
+    struct xen_pool_image *i;
+
+    if (p->size == 0 || p->closed || fstat(fd, st))
+        return NULL;
+    TAILQ_FOREACH(i, &p->images, entry)
+    if (i->dev == st->st_dev && i->ino == st->st_ino && i->memory_kib == memory_kib)
+        break;
+    if (!i)
+        return NULL;
+    i->used_us = alarms_us(p->alarms);
+    TAILQ_REMOVE(&p->images, i, entry);
+    TAILQ_INSERT_HEAD(&p->images, i, entry);
+    return i;
+}
+
+bool xen_pool_take(struct xen_pool *p, int image_fd, uint64_t memory_kib, struct xen_domain *out)
+{
+    struct stat st;
+    struct xen_pool_image *i = find(p, image_fd, memory_kib, &st);
+
+    if (!i || !i->nr)
+        return false;
+    *out = i->ready[--i->nr];
+    return true;
+}
+
+void xen_pool_want(struct xen_pool *p, int image_fd, uint64_t memory_kib)
+{
+    struct stat st = {0};
+    struct xen_pool_image *i = find(p, image_fd, memory_kib, &st);
+
+    if (!i) {
+        if (p->size == 0 || p->closed || !st.st_ino)
+            return;
+        i = calloc(1, sizeof *i);
+        if (!i)
+            return; /* then there is no pool of it */
+        i->pool = p;
+        i->dev = st.st_dev;
+        i->ino = st.st_ino;
+        i->memory_kib = memory_kib;
+        i->pause_ms = PAUSE_MS;
+        i->used_us = alarms_us(p->alarms);
+        i->fd = fcntl(image_fd, F_DUPFD_CLOEXEC, 0);
+        if (i->fd < 0) {
+            free(i);
+            return;
+        }
+        TAILQ_INSERT_HEAD(&p->images, i, entry);
+        if (p->nr++ == POOL_IMAGES_MAX)
+            drop(TAILQ_LAST(&p->images, xen_pool_images));
+    }
+    pump(p);
+}
+
+/*----- begin and end -----*/
+
+void xen_pool_init(struct xen_pool *p)
+{
+    TAILQ_INIT(&p->images);
+    alarm_init(&p->alarm, on_alarm);
+}
+
+void xen_pool_close(struct xen_pool *p)
+{
+    struct xen_pool_image *i;
+
+    p->closed = true;
+    alarm_clear(p->alarms, &p->alarm);
+    while ((i = TAILQ_FIRST(&p->images)))
+        drop(i);
+}
+
+bool xen_pool_idle(const struct xen_pool *p)
+{
+    return p->closed && p->making == 0;
+}
