@@ -82,6 +82,7 @@ static enum rc serve(struct host *h, struct xen_job *job, int image)
     enum rc rc;
 
     done.rc = (uint16_t)perform(h, job, image, &done, &console);
+    secret_wipe(job->words, sizeof job->words);
     rc = answer_send(&done, console);
     fd_close(&console);
     if (rc && job->type == XEN_JOB_CREATE && !done.rc && domain_destroy(h, job->uuid, &done))

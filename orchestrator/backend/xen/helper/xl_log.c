@@ -7,13 +7,13 @@
 #include "common/core/container_of.h"
 #include "orchestrator/text.h"
 
-/* Messages of libxl begin with "file.c:123:function: ", which tells an operator nothing. */
+/* Messages say "file.c:123:function: " first, which tells an operator nothing. */
 static const char *skip_place(const char *text)
 {
     const char *c = strstr(text, ".c:");
     const char *end = c ? strstr(c, ": ") : NULL;
 
-    return end && c < strchr(text, ' ') ? end + 2 : text;
+    return end ? end + 2 : text;
 }
 
 static void on_message(xentoollog_logger *logger, xentoollog_level level, int error,
