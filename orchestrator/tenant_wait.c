@@ -79,7 +79,8 @@ void tenant_refuse(struct tenant *t, enum rc why, const char *fmt, ...)
         refuse_first(t, why, text);
 }
 
-static void tell_ready(struct tenant *t, struct waiter *w)
+/* False: its channel cannot be had, and the instance goes; the next one serves. */
+static bool tell_ready(struct tenant *t, const struct waiter *w)
 {
     struct instance *i = t->current;
     struct fleet *f = t->fleet;
@@ -88,6 +89,10 @@ static void tell_ready(struct tenant *t, struct waiter *w)
     uint64_t now = now_us(t);
     int fds[3];
 
+    if (f->backend_ops->channel(i->backend, w->worker, &ch)) {
+        instance_fail(i, "a channel of it cannot be had");
+        return false;
+    }
     m.ready.request = w->request;
     m.ready.tenant = t->id;
     m.ready.id = (struct control_instance){i->id, i->generation};
@@ -104,10 +109,6 @@ static void tell_ready(struct tenant *t, struct waiter *w)
         f->counters.wakes_slow_total++;
         log_warning("slow wake of %s: %" PRIu64 " ms", t->name, (now - w->since_us) / 1000);
     }
-    if (f->backend_ops->channel(i->backend, w->worker, &ch)) {
-        instance_fail(i, "a channel of it cannot be had");
-        return;
-    }
     if (ch.bell.in_fd >= 0) {
         m.ready.bytes = (uint32_t)ch.len;
         m.ready.port = ch.bell.port;
@@ -117,6 +118,7 @@ static void tell_ready(struct tenant *t, struct waiter *w)
     fds[2] = ch.bell.in_fd;
     fleet_send(f, w->worker, &m, fds, control_fds(&m));
     backend_channel_close(&ch);
+    return true;
 }
 
 /* Everybody whose channel is free gets it. */
@@ -134,7 +136,10 @@ void tenant_serve(struct tenant *t)
             at = &w->next;
             continue;
         }
-        tell_ready(t, w);
+        if (!tell_ready(t, w)) {
+            t->again = true;
+            return;
+        }
         free(unlink_waiter(t, at));
     }
 }

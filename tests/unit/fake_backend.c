@@ -272,16 +272,23 @@ static bool clear_channels(struct backend_instance *i)
     return moved;
 }
 
+bool fake_turn(struct backend_instance *i)
+{
+    bool moved = false;
+
+    while (i->alive && i->up && read_control(i))
+        moved = true;
+    if (i->alive && i->up)
+        moved = clear_channels(i) || moved;
+    return moved;
+}
+
 bool fake_backend_turn(struct backend *b)
 {
     bool moved = false;
 
-    for (struct backend_instance *i = b->all; i; i = i->next) {
-        while (i->alive && i->up && read_control(i))
-            moved = true;
-        if (i->alive && i->up)
-            moved = clear_channels(i) || moved;
-    }
+    for (struct backend_instance *i = b->all; i; i = i->next)
+        moved = fake_turn(i) || moved;
     return moved;
 }
 

@@ -70,6 +70,7 @@ void fake_backend_forget_time(struct backend *b);
 void fake_behave(struct backend *b, const char *ref, enum fake_start start, uint32_t boot_ms);
 /* Lets the tenants look at their rings; true when one did something. */
 bool fake_backend_turn(struct backend *b);
+bool fake_turn(struct backend_instance *i); /* one of them */
 
 /* All that are still there, newest first. */
 struct backend_instance *fake_all(struct backend *b);

@@ -311,6 +311,20 @@ static void only_so_many_start_at_a_time_and_none_is_refused(void **state)
     assert_null(house_told(h, 0, CONTROL_REFUSED));
 }
 
+/* Else its connection would wait for an answer that never comes. */
+static void one_whose_channels_cannot_be_had_goes_and_the_next_serves(void **state)
+{
+    struct house *h = *state;
+    uint64_t request;
+
+    house_awake(h, 0, "acme.example");
+    fake_living(h->backend, "acme")->closed = true;
+    request = house_wake(h, 1, "acme.example");
+    house_pass(h, SETTLE_MS);
+    assert_int_equal(house_ready(h, 1, request).generation, 2);
+    assert_true(house_event(h, "crashed", "a channel of it cannot be had"));
+}
+
 static void a_fault_of_the_host_is_no_fault_of_the_image(void **state)
 {
     struct house *h = *state;
@@ -491,6 +505,7 @@ int main(void)
         T(waiters_are_told_at_their_deadline),
         T(a_full_host_lets_them_wait_and_the_quietest_gives_way),
         T(only_so_many_start_at_a_time_and_none_is_refused),
+        T(one_whose_channels_cannot_be_had_goes_and_the_next_serves),
         T(a_fault_of_the_host_is_no_fault_of_the_image),
         T(an_instance_that_breaks_its_ring_is_killed_and_others_live),
         T(frames_that_make_no_sense_cost_the_instance_its_life),
