@@ -40,10 +40,13 @@ static void pause_starts(struct tenant *t, const char *why)
 }
 
 /* The image, or this host, could not bring an instance up. */
-static void start_failed(struct tenant *t, uint64_t image, const char *why, bool host)
+static void start_failed(struct tenant *t, uint64_t image, const char *ref, const char *why,
+                         bool host)
 {
     t->fleet->counters.starts_failed_total++;
-    fleet_event(t->fleet, t->name, "failed", "%s did not start: %s", t->image_ref, why);
+    fleet_event(t->fleet, t->name, "failed", "%s did not start: %s", ref, why);
+    if (!host && image != t->image)
+        return; /* another one was wished for meanwhile: that serves those who wait */
     if (!host && tenant_roll_back(t, image, why))
         return; /* those who wait are served by the last good one */
     pause_starts(t, why);
@@ -76,7 +79,7 @@ void tenant_start_now(struct tenant *t)
     if (rc == RC_OK)
         rc = image_store_fd(f->images, route.image.sha256, &start.image_fd);
     if (rc) {
-        start_failed(t, t->image,
+        start_failed(t, t->image, t->image_ref,
                      rc == RC_NOT_FOUND ? "its file is gone from the image store" : rc_text(rc),
                      rc != RC_NOT_FOUND);
         tenant_step(t);
@@ -95,7 +98,7 @@ void tenant_start_now(struct tenant *t)
     }
     close(start.image_fd);
     if (rc)
-        start_failed(t, t->image, rc_text(rc), true);
+        start_failed(t, t->image, t->image_ref, rc_text(rc), true);
     else if (t->current)
         t->trial = i;
     else
@@ -142,5 +145,5 @@ void tenant_on_end(struct tenant *t, struct instance *i)
     if (i->ready || i->adopted)
         on_crash(t, i);
     else
-        start_failed(t, i->image, i->why, false);
+        start_failed(t, i->image, i->image_ref, i->why, false);
 }

@@ -347,6 +347,22 @@ static void a_second_upgrade_takes_the_place_of_the_first(void **state)
     assert_false(house_event(h, "rolled back", ""));
 }
 
+/* What failed is not what is wished for any more: nobody is refused for its sake. */
+static void a_boot_that_fails_when_another_version_is_wished_for_refuses_nobody(void **state)
+{
+    struct house *h = *state;
+    uint64_t request;
+
+    house_upgrade(h, "acme", "web:hangs", 0);
+    request = house_wake(h, 0, "acme.example");
+    house_pass(h, 1000);
+    house_upgrade(h, "acme", "web:1", 0);
+    house_pass(h, h->limits.trial_start_ms);
+    assert_int_equal(house_ready(h, 0, request).generation, 2);
+    assert_string_equal(acme(h)->ref, "web:1");
+    assert_true(house_event(h, "failed", "web:hangs did not start"));
+}
+
 static void the_way_back_calls_a_waiting_upgrade_off(void **state)
 {
     struct house *h = *state;
@@ -427,6 +443,7 @@ int main(void)
         T(a_file_that_is_gone_is_rolled_back),
         T(a_fault_of_the_host_does_not_roll_back),
         T(a_second_upgrade_takes_the_place_of_the_first),
+        T(a_boot_that_fails_when_another_version_is_wished_for_refuses_nobody),
         T(the_way_back_calls_a_waiting_upgrade_off),
         T(a_crash_of_the_old_one_while_the_new_boots_waits_for_the_new),
         T(an_upgrade_that_waits_survives_a_restart),
