@@ -322,6 +322,7 @@ static void begin_creating(struct backend_instance *i)
         alarm_set(&i->backend->alarms, &i->alarm, 0);
         return;
     }
+    i->reaped = i->backend->reaper.reaped;
     give_job(i, XEN_JOB_CREATE);
 }
 
@@ -397,8 +398,8 @@ static bool try_again(struct backend_instance *i, bool exists)
         bool coming = xen_pool_evict(&b->pool);
 
         i->made_room = true;
-        if (!coming && xen_reaper_idle(&b->reaper))
-            return false; /* nobody is about to give any back */
+        if (!coming && xen_reaper_idle(&b->reaper) && b->reaper.reaped == i->reaped)
+            return false; /* nobody gives any back, or has since it was looked for */
         begin_clearing(i);
         xen_reaper_await(&b->reaper, &i->mourner);
         return true;

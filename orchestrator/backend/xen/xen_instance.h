@@ -96,6 +96,7 @@ struct backend_instance {
     bool adopted;
     bool pooled;                /* the domain came out of the pool */
     bool retried, made_room;    /* each but once */
+    uint64_t reaped;            /* by the reaper, when CREATE was asked for */
     struct backend_usage usage; /* last seen */
     bool has_usage;
 

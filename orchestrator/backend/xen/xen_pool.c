@@ -209,7 +209,8 @@ bool xen_pool_take(struct xen_pool *p, int image_fd, uint64_t memory_kib, struct
 
     if (!i || !i->nr)
         return false;
-    *out = i->ready[--i->nr];
+    *out = i->ready[0]; /* the oldest */
+    memmove(i->ready, i->ready + 1, --i->nr * sizeof i->ready[0]);
     return true;
 }
 
@@ -240,6 +241,16 @@ void xen_pool_want(struct xen_pool *p, int image_fd, uint64_t memory_kib)
             drop(TAILQ_LAST(&p->images, xen_pool_images));
     }
     pump(p);
+}
+
+unsigned xen_pool_ready(const struct xen_pool *p)
+{
+    const struct xen_pool_image *i;
+    unsigned n = 0;
+
+    TAILQ_FOREACH(i, &p->images, entry)
+    n += i->nr;
+    return n;
 }
 
 /*----- begin and end -----*/

@@ -60,6 +60,9 @@ void xen_pool_want(struct xen_pool *p, int image_fd, uint64_t memory_kib);
 /* Gives all memory back; false: there was none. */
 bool xen_pool_evict(struct xen_pool *p);
 
+/* Domains that wait, of all images. */
+unsigned xen_pool_ready(const struct xen_pool *p);
+
 /* Destroys what there is; what is being made is destroyed when it is there. */
 void xen_pool_close(struct xen_pool *p);
 bool xen_pool_idle(const struct xen_pool *p);

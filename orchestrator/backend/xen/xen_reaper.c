@@ -90,6 +90,7 @@ static void on_destroyed(struct xen_task *t, const struct xen_event *answer, int
 
     (void)fd;
     if (answer->rc == RC_OK || answer->rc == RC_CANCELED) {
+        r->reaped++;
         forget(c);
     } else {
         xen_uuid_text(t->job.uuid, uuid);

@@ -21,6 +21,7 @@ struct xen_reaper {
     LIST_HEAD(, xen_mourner) mourners; /* borrowed, waiting */
     struct alarm soon;
     uint64_t serial;
+    uint64_t reaped;            /* so many have been destroyed */
     void (*on_idle)(void *arg); /* nothing is left to be destroyed */
     void *arg;
 };
