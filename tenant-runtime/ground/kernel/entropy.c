@@ -46,7 +46,8 @@ static void block(uint32_t *x)
     uint32_t start[BLOCK_WORDS] = {0x61707865, 0x3320646e, 0x79622d32, 0x6b206574};
 
     memory_copy(&start[4], key, sizeof key);
-    memory_copy(x, start, sizeof start);
+    for (int i = 0; i < BLOCK_WORDS; i++)
+        x[i] = start[i];
     for (int i = 0; i < 10; i++) {
         quarter(x, 0, 4, 8, 12);
         quarter(x, 1, 5, 9, 13);

@@ -49,14 +49,14 @@ static int digit(char c)
 
 static bool decode_seed(const char *hex, uint8_t *seed)
 {
-    for (int i = 0; i < LAUNCH_SEED_SIZE; i++) {
-        int high = digit(hex[2 * i]), low = high < 0 ? -1 : digit(hex[2 * i + 1]);
+    for (int i = 0; i < LAUNCH_SEED_SIZE; i++, hex += 2) {
+        int high = digit(hex[0]), low = high < 0 ? -1 : digit(hex[1]);
 
         if (low < 0)
             return false;
         seed[i] = (uint8_t)(high << 4 | low);
     }
-    return hex[2 * LAUNCH_SEED_SIZE] == ' ' || hex[2 * LAUNCH_SEED_SIZE] == '\0';
+    return *hex == ' ' || *hex == '\0';
 }
 
 static void erase_word(char *p)

@@ -74,11 +74,11 @@ static size_t room(void)
 
 static void put(const void *from, size_t len)
 {
-    const uint8_t *p = from;
     uint32_t prod = store->out_prod;
+    size_t at = prod % RING, first = len < RING - at ? len : RING - at;
 
-    for (size_t i = 0; i < len; i++)
-        store->out[(prod + i) % RING] = p[i];
+    memory_copy(&store->out[at], from, first);
+    memory_copy(store->out, (const uint8_t *)from + first, len - first);
     store->out_prod = prod + (uint32_t)len;
 }
 
@@ -123,7 +123,8 @@ static bool ask(uint32_t type, const char *path, const char *value, uint64_t unt
         return false;
     put(&head, sizeof head);
     put(path, path_len);
-    put(value, value_len);
+    if (value)
+        put(value, value_len);
     asked++;
     xen_event_send(port.list[0]);
     return true;

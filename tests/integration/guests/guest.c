@@ -5,6 +5,8 @@
  *   libc     malloc, stdio, time, entropy  vector  the vector registers survive a call
  *   exit N   ends with that status         open    says what opening the channels gave
  *   sleep MS                               efault  asks the kernel to write where it may not
+ *   time MS  the clocks, before and after sleeping   flood N   N numbered lines
+ *   rest     opens channel 0 and waits     chance  32 bytes of entropy
  *   socket, code, and those of crash(): each breaks one rule, and does not come back
  */
 #include <errno.h>
@@ -112,6 +114,37 @@ static int sleep_ms(const char *ms)
     return 0;
 }
 
+static int show_time(const char *ms)
+{
+    uint64_t monotonic = now_ns(CLOCK_MONOTONIC), last = monotonic, now;
+
+    sleep_ms(ms);
+    for (int i = 0; i < 1000; i++, last = now)
+        CHECK((now = now_ns(CLOCK_MONOTONIC)) >= last);
+    printf("began %llu slept %llu now %llu\n", (unsigned long long)monotonic / 1000,
+           (unsigned long long)(last - monotonic) / 1000,
+           (unsigned long long)now_ns(CLOCK_REALTIME) / 1000000000);
+    return 0;
+}
+
+static int flood(const char *lines)
+{
+    for (int i = 0; i < atoi(lines); i++)
+        printf("line %d of a log that fills the console's ring many times over\n", i);
+    return 0;
+}
+
+static int show_chance(void)
+{
+    unsigned char bytes[32];
+
+    CHECK(getrandom(bytes, sizeof bytes, 0) == sizeof bytes);
+    for (size_t i = 0; i < sizeof bytes; i++)
+        printf("%02x", bytes[i]);
+    printf("\n");
+    return 0;
+}
+
 static int ask_for_faults(void)
 {
     const struct {
@@ -139,6 +172,13 @@ static int open_channels(void)
 {
     printf("open: %s\n", rc_text(ground->open(1)));
     return 0;
+}
+
+static int rest(void)
+{
+    CHECK(!ground->open(1));
+    for (;;)
+        ground->wait(UINT64_MAX);
 }
 
 static int echo(void)
@@ -226,6 +266,14 @@ int main(int argc, char **argv)
         return use_libc();
     if (!strcmp(what, "sleep") && argc > 2)
         return sleep_ms(argv[2]);
+    if (!strcmp(what, "time") && argc > 2)
+        return show_time(argv[2]);
+    if (!strcmp(what, "flood") && argc > 2)
+        return flood(argv[2]);
+    if (!strcmp(what, "chance"))
+        return show_chance();
+    if (!strcmp(what, "rest"))
+        return rest();
     if (!strcmp(what, "efault"))
         return ask_for_faults();
     if (!strcmp(what, "vector"))
