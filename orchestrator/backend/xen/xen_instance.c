@@ -552,7 +552,7 @@ static enum rc fill(struct backend_instance *i, const struct backend_spec *spec)
                                        " " LAUNCH_ARG_CHANNELS "%u " LAUNCH_ARG_MEMORY "%" PRIu64,
                      spec->tenant, spec->generation, spec->channels, usable_kib);
 
-    if (n < 0 || (size_t)n >= sizeof i->words - sizeof LAUNCH_ARG_SEED - 2 * LAUNCH_SEED_SIZE)
+    if (n < 0 || (size_t)n >= sizeof i->words - sizeof LAUNCH_ARG_SEED - 2ul * LAUNCH_SEED_SIZE)
         return RC_INVAL;
     i->image_fd = fcntl(spec->image_fd, F_DUPFD_CLOEXEC, 0);
     if (i->image_fd < 0)

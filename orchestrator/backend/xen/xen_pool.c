@@ -18,7 +18,6 @@ enum { XEN_BOUNDS(X) };
 #undef X
 
 struct xen_pool_image {
-    TAILQ_ENTRY(xen_pool_image) entry;
     struct xen_pool *pool;
     dev_t dev;
     ino_t ino;
@@ -54,10 +53,11 @@ static void give_back(struct xen_pool_image *i)
     }
 }
 
-static void drop(struct xen_pool_image *i)
+static void drop(struct xen_pool *p, unsigned n)
 {
-    TAILQ_REMOVE(&i->pool->images, i, entry);
-    i->pool->nr--;
+    struct xen_pool_image *i = p->images[n];
+
+    p->images[n] = p->images[--p->nr];
     give_back(i);
     i->dropped = true;
     if (i->making)
@@ -68,13 +68,11 @@ static void drop(struct xen_pool_image *i)
 
 bool xen_pool_evict(struct xen_pool *p)
 {
-    struct xen_pool_image *i;
     bool any = false;
 
-    TAILQ_FOREACH(i, &p->images, entry)
-    {
-        any = any || i->nr || i->making;
-        give_back(i);
+    for (unsigned n = 0; n < p->nr; n++) {
+        any = any || p->images[n]->nr || p->images[n]->making;
+        give_back(p->images[n]);
     }
     p->not_before_us = alarms_us(p->alarms) + EVICTED_MS * 1000ull;
     pump(p);
@@ -153,14 +151,13 @@ static bool make(struct xen_pool_image *i)
 static void pump(struct xen_pool *p)
 {
     uint64_t now = alarms_us(p->alarms), next = UINT64_MAX;
-    struct xen_pool_image *i, *after;
 
-    for (i = TAILQ_FIRST(&p->images); i; i = after) {
+    for (unsigned n = p->nr; n-- > 0;) {
+        struct xen_pool_image *i = p->images[n];
         uint64_t due = i->used_us + p->idle_ms * 1000ull;
 
-        after = TAILQ_NEXT(i, entry);
         if (now >= due) {
-            drop(i);
+            drop(p, n);
             continue;
         }
         if (!i->making && i->nr < p->size) {
@@ -187,19 +184,27 @@ static void on_alarm(struct alarm *a)
 
 static struct xen_pool_image *find(struct xen_pool *p, int fd, uint64_t memory_kib, struct stat *st)
 {
-    struct xen_pool_image *i;
-
     if (p->size == 0 || p->closed || fstat(fd, st))
         return NULL;
-    TAILQ_FOREACH(i, &p->images, entry)
-    if (i->dev == st->st_dev && i->ino == st->st_ino && i->memory_kib == memory_kib)
-        break;
-    if (!i)
-        return NULL;
-    i->used_us = alarms_us(p->alarms);
-    TAILQ_REMOVE(&p->images, i, entry);
-    TAILQ_INSERT_HEAD(&p->images, i, entry);
-    return i;
+    for (unsigned n = 0; n < p->nr; n++) {
+        struct xen_pool_image *i = p->images[n];
+
+        if (i->dev == st->st_dev && i->ino == st->st_ino && i->memory_kib == memory_kib) {
+            i->used_us = alarms_us(p->alarms);
+            return i;
+        }
+    }
+    return NULL;
+}
+
+static unsigned used_first(const struct xen_pool *p)
+{
+    unsigned first = 0;
+
+    for (unsigned n = 1; n < p->nr; n++)
+        if (p->images[n]->used_us < p->images[first]->used_us)
+            first = n;
+    return first;
 }
 
 bool xen_pool_take(struct xen_pool *p, int image_fd, uint64_t memory_kib, struct xen_domain *out)
@@ -236,39 +241,35 @@ void xen_pool_want(struct xen_pool *p, int image_fd, uint64_t memory_kib)
             free(i);
             return;
         }
-        TAILQ_INSERT_HEAD(&p->images, i, entry);
-        if (p->nr++ == POOL_IMAGES_MAX)
-            drop(TAILQ_LAST(&p->images, xen_pool_images));
+        if (p->nr == POOL_IMAGES_MAX)
+            drop(p, used_first(p));
+        p->images[p->nr++] = i;
     }
     pump(p);
 }
 
 unsigned xen_pool_ready(const struct xen_pool *p)
 {
-    const struct xen_pool_image *i;
-    unsigned n = 0;
+    unsigned ready = 0;
 
-    TAILQ_FOREACH(i, &p->images, entry)
-    n += i->nr;
-    return n;
+    for (unsigned n = 0; n < p->nr; n++)
+        ready += p->images[n]->nr;
+    return ready;
 }
 
 /*----- begin and end -----*/
 
 void xen_pool_init(struct xen_pool *p)
 {
-    TAILQ_INIT(&p->images);
     alarm_init(&p->alarm, on_alarm);
 }
 
 void xen_pool_close(struct xen_pool *p)
 {
-    struct xen_pool_image *i;
-
     p->closed = true;
     alarm_clear(p->alarms, &p->alarm);
-    while ((i = TAILQ_FIRST(&p->images)))
-        drop(i);
+    while (p->nr)
+        drop(p, p->nr - 1);
 }
 
 bool xen_pool_idle(const struct xen_pool *p)

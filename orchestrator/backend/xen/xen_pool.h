@@ -14,7 +14,6 @@
 
 #include <stdbool.h>
 #include <stdint.h>
-#include <sys/queue.h>
 
 #include "orchestrator/backend/xen/xen_name.h"
 #include "orchestrator/backend/xen/xen_reaper.h"
@@ -43,10 +42,10 @@ struct xen_pool {
     void *arg;
 
     /* Private. */
-    TAILQ_HEAD(xen_pool_images, xen_pool_image) images; /* owned; the one used last comes first */
-    unsigned nr;                                        /* of them */
-    unsigned making;                                    /* jobs */
-    uint64_t not_before_us;                             /* after an eviction */
+    struct xen_pool_image *images[POOL_IMAGES_MAX]; /* owned */
+    unsigned nr;                                    /* of them */
+    unsigned making;                                /* jobs */
+    uint64_t not_before_us;                         /* after an eviction */
     struct alarm alarm;
     bool closed;
 };
