@@ -1,7 +1,7 @@
 /* The calls of an image: all that its C library and its ground ever ask of what
  * is below.  One list, two users: the sandbox's seccomp filter lets these pass,
- * the kernel of the ground pvh answers these.  A call that is in neither list, or
- * breaks a rule, ends the instance on both.
+ * the kernel of the grounds xen and pvh answers these.  A call that is in neither
+ * list, or breaks a rule, ends the instance on both.
  *
  * Numbers, errno and flags are Linux's for x86-64.  Freestanding, no code. */
 #ifndef COMMON_IMAGE_CALLS_H

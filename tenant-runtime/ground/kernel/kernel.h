@@ -94,7 +94,10 @@ uint64_t memory_stack(void);
 
 static inline void memory_zero(void *p, size_t len)
 {
-    __asm__ volatile("rep stosb" : "+D"(p), "+c"(len) : "a"(0) : "memory");
+    size_t words = len / 8, rest = len % 8;
+
+    __asm__ volatile("rep stosq" : "+D"(p), "+c"(words) : "a"(0) : "memory");
+    __asm__ volatile("rep stosb" : "+D"(p), "+c"(rest) : "a"(0) : "memory");
 }
 
 static inline void memory_copy(void *to, const void *from, size_t len)

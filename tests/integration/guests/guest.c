@@ -5,7 +5,7 @@
  *   libc     malloc, stdio, time, entropy  vector  the vector registers survive a call
  *   exit N   ends with that status         open    says what opening the channels gave
  *   sleep MS                               efault  asks the kernel to write where it may not
- *   time MS  the clocks, before and after sleeping   flood N   N numbered lines
+ *   time MS  the clocks, before and after sleeping   flood N   N lines, then abort()
  *   rest     opens channel 0 and waits     chance  32 bytes of entropy
  *   socket, code, and those of crash(): each breaks one rule, and does not come back
  */
@@ -131,7 +131,7 @@ static int flood(const char *lines)
 {
     for (int i = 0; i < atoi(lines); i++)
         printf("line %d of a log that fills the console's ring many times over\n", i);
-    return 0;
+    abort();
 }
 
 static int show_chance(void)

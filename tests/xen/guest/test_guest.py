@@ -189,7 +189,8 @@ def test_a_long_log_is_whole_when_it_ends_with_a_crash(domain):
     d = domain().launch("flood", str(lines), SEED)
     want = [f"line {i} of a log that fills the console's ring many times over" for i in range(lines)]
     status, text = d.end()
-    assert status == 0 and text.splitlines() == want
+    assert text.splitlines() == want + ["roomkey: stopped: the app called abort()"]
+    assert status == PANIC
 
 
 # ----- what it stands on
