@@ -55,9 +55,9 @@ def make_house():
 
 
 @pytest.fixture(scope="module")
-def house():
+def house(request):
     """One house for all tests of a module, with the images in it and the tenants acme and globex."""
-    house = House(workers=2)
+    house = House(workers=getattr(request.module, "WORKERS", 2))
     try:
         house.start()
         house.add_images("hello:1.0.0", "hello:2.0.0", "hello:3.0.0", "probe:1.0.0", "probe:2.0.0")

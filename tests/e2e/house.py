@@ -3,10 +3,12 @@
 Nothing in here waits for time to pass: `until` looks at a condition until it holds or the
 deadline ends the test, and says what it saw last.
 
-A slow machine (an emulated one) is told by ROOMKEY_SLOW, a factor: deadlines grow by it, those of
-roomkeyd too; what is only many or much so that it lasts (`much`, `many`) shrinks by it.
+A slow machine (an emulated one) is told by ROOMKEY_SLOW, a factor: deadlines and times that tests give grow by it,
+those of roomkeyd too; what is only many or much so that it lasts (`much`, `many`) shrinks by its square.
 """
 
+import atexit
+import functools
 import json
 import os
 import re
@@ -37,17 +39,17 @@ DEADLINES = {"start": (10, 600), "trial_start": (5, 600), "drain": (10, 600), "s
 
 def much(size):
     """So many bytes, or fewer on a slow machine: they only have to take their time."""
-    return int(size / SLOW)
+    return int(size / SLOW ** 2)
 
 
 def many(count, least):
     """So many times, or fewer on a slow machine."""
-    return max(least, int(count / SLOW))
+    return max(least, int(count / SLOW ** 2))
 
 
-def wait_of(seconds):
-    """A time that a test gives roomkeyd or a tenant, in the words of the CLI; longer on a slow machine."""
-    return f"{int(seconds * SLOW * 1000)}ms"
+def ms(seconds):
+    """A time that a test gives roomkeyd or a tenant, in milliseconds; longer on a slow machine."""
+    return int(seconds * SLOW * 1000)
 
 
 def toml(tables):
@@ -68,7 +70,7 @@ def until(look, what, deadline=DEADLINE):
             return seen
         if time.monotonic() > end:
             raise AssertionError(f"{what}: not within {deadline} s; last seen: {seen!r}")
-        time.sleep(0.01)
+        time.sleep(0.01 * SLOW)
 
 
 class Refused(Exception):
@@ -122,36 +124,47 @@ class Daemon:
         return self.process.returncode
 
 
+@functools.cache
+def authority():
+    """The folder of a certificate authority for this run: ca.pem, ca.key."""
+    folder = Path(tempfile.mkdtemp(prefix="roomkey-ca-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    openssl(folder, "req", "-x509", *EC, "-nodes", "-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=Roomkey test CA",
+            "-days", "30")
+    (folder / "plain.conf").write_text("[req]\ndistinguished_name = name\n[name]\n")
+    return folder
+
+
+EC = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
+NEW_KEY = {"ec": EC, "ec384": ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-384"], "rsa": ["-newkey", "rsa:2048"]}
+
+
+def openssl(folder, *args):
+    subprocess.run(["openssl", *map(str, args)], cwd=folder, check=True, capture_output=True)
+
+
 class Certificates:
-    """A certificate authority of the test's own."""
+    """What the authority signs for one house."""
 
     def __init__(self, folder):
         self.dir = Path(folder)
-        self.dir.mkdir(parents=True, exist_ok=True)
+        shutil.copytree(authority(), self.dir)
         self.ca = self.dir / "ca.pem"
-        self._run("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
-                  "-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=Roomkey test CA", "-days", "30")
         self.count = 0
-
-    def _run(self, *args):
-        subprocess.run(["openssl", *map(str, args)], cwd=self.dir, check=True, capture_output=True)
 
     def make(self, *names, key="ec", days=30):
         """(chain file, key file) for these names, signed by the authority."""
         self.count += 1
         base = f"c{self.count}"
-        new = {"ec": ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"],
-               "ec384": ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-384"],
-               "rsa": ["-newkey", "rsa:2048"]}[key]
-        ext = self.dir / f"{base}.ext"
-        ext.write_text("subjectAltName=" + ",".join(f"DNS:{n}" for n in names) + "\n")
-        self._run("req", *new, "-nodes", "-keyout", f"{base}.key", "-out", f"{base}.csr",
-                  "-subj", f"/CN={names[0]}")
+        subject = ["-nodes", "-keyout", f"{base}.key", "-subj", f"/CN={names[0]}", "-config", "plain.conf"]
+        alternative = "subjectAltName=" + ",".join(f"DNS:{n}" for n in names)
         if days > 0:
-            dates = ["-days", days]
-            self._run("x509", "-req", "-in", f"{base}.csr", "-CA", "ca.pem", "-CAkey", "ca.key",
-                      "-CAcreateserial", "-out", f"{base}.pem", "-extfile", ext, *dates)
+            openssl(self.dir, "req", "-x509", "-CA", "ca.pem", "-CAkey", "ca.key", *NEW_KEY[key], *subject,
+                    "-addext", alternative, "-days", days, "-out", f"{base}.pem")
         else:
+            ext = self.dir / f"{base}.ext"
+            ext.write_text(alternative + "\n")
+            openssl(self.dir, "req", *NEW_KEY[key], *subject, "-out", f"{base}.csr")
             self._expired(base, ext)
         chain = self.dir / f"{base}.chain.pem"
         chain.write_text((self.dir / f"{base}.pem").read_text() + self.ca.read_text())
@@ -164,9 +177,9 @@ class Certificates:
         conf.write_text("[ca]\ndefault_ca=d\n[d]\ndir=.\nnew_certs_dir=.\ndatabase=index.txt\n"
                         "serial=serial\ndefault_md=sha256\npolicy=p\nunique_subject=no\n"
                         "[p]\ncommonName=supplied\n")
-        self._run("ca", "-batch", "-config", conf, "-in", f"{base}.csr", "-cert", "ca.pem",
-                  "-keyfile", "ca.key", "-out", f"{base}.pem", "-extfile", ext, "-notext",
-                  "-startdate", "20200101000000Z", "-enddate", "20200201000000Z")
+        openssl(self.dir, "ca", "-batch", "-config", conf, "-in", f"{base}.csr", "-cert", "ca.pem",
+                "-keyfile", "ca.key", "-out", f"{base}.pem", "-extfile", ext, "-notext",
+                "-startdate", "20200101000000Z", "-enddate", "20200201000000Z")
 
 
 class House:
@@ -272,7 +285,7 @@ class House:
         host = host or f"{name}.localhost"
         chain, private = self.certs.make(host, key=key)
         if SLOW > 1 and "--wake-timeout" not in more:
-            more = (*more, "--wake-timeout", wait_of(10))
+            more = (*more, "--wake-timeout", f"{ms(10)}ms")
         self.cli("tenant", "add", name, "--image", image, "--host", host, "--cert", chain,
                  "--key", private, *more)
 
@@ -303,12 +316,16 @@ class House:
         return done.stdout.decode() if text and check else (done if not check else done.stdout)
 
     def connect(self, host, version=None, deadline=DEADLINE, verify=True, alpn=None, session=None,
-                context=None):
-        """A TLS connection, handshake done."""
+                context=None, narrow=False):
+        """A TLS connection, handshake done.  narrow: the kernel holds little of what was not read yet."""
         host = host if "." in host else f"{host}.localhost"
         context = context or self.context(version, verify, alpn)
-        raw = socket.create_connection(("127.0.0.1", self.port), deadline)
+        raw = socket.socket()
+        raw.settimeout(deadline)
         try:
+            if narrow:
+                raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 256 << 10)
+            raw.connect(("127.0.0.1", self.port))
             return context.wrap_socket(raw, server_hostname=host, session=session)
         except BaseException:
             raw.close()

@@ -4,7 +4,7 @@ import os
 
 from house import DEADLINE, in_threads, many, until
 
-TENANTS = many(200, 10)
+TENANTS = many(200, 12)
 AT_ONCE = 8
 
 

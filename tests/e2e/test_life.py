@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from house import DEADLINE, SLOW, get, in_threads, many, much, pattern, until
+from house import get, in_threads, many, ms, much, pattern, until
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -47,12 +47,12 @@ def test_a_request_in_flight_holds_the_tenant(house):
 
 
 def test_a_busy_lease_holds_an_idle_tenant(house):
-    house.curl("held", f"/busy/{int(4000 * SLOW)}")
+    house.curl("held", f"/busy/{ms(4)}")
     generation = house.running("held")[0]["generation"]
     house.until_asleep("napper")
     # The lease outlives the one-second idle time; a request within it meets the same instance.
     with house.connect("worker") as sock:
-        get(sock, "worker.localhost", f"/sleep/{int(1500 * SLOW)}")
+        get(sock, "worker.localhost", f"/sleep/{ms(1.5)}")
     assert [i["generation"] for i in house.running("held")] == [generation]
     house.until_asleep("held")
 
@@ -67,7 +67,7 @@ def test_a_crashed_tenant_is_woken_by_its_next_request(house):
 
 
 def test_a_crash_is_not_noticed_by_another_tenant(house):
-    with house.connect("acme") as sock:
+    with house.connect("acme", narrow=True) as sock:
         total = much(100 << 20)
         sock.sendall(f"GET /bytes/{total} HTTP/1.1\r\nHost: acme.localhost\r\nConnection: close\r\n\r\n".encode())
         head, seen = b"", 0

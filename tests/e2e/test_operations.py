@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import grounds
-from house import BUILD, DEADLINE, GROUND, IMAGES, Daemon, get, many, much, until, wait_of
+from house import BUILD, DEADLINE, GROUND, IMAGES, Daemon, get, many, much, until
 
 APPS = Path(__file__).parent / "apps"
 
@@ -191,7 +191,7 @@ def test_a_graceful_stop_of_the_front_lets_a_download_finish(make_house):
     house.add_images("probe:1.0.0")
     house.add_tenant("acme")
     total = much(50_000_000)
-    with house.connect("acme") as sock:
+    with house.connect("acme", narrow=True) as sock:
         sock.sendall(f"GET /bytes/{total} HTTP/1.1\r\nHost: acme.localhost\r\nConnection: close\r\n\r\n".encode())
         seen = len(sock.recv(1000))
         stopper = threading.Thread(target=house.front.stop)

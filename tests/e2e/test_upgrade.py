@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from house import DEADLINE, SLOW, get, much, pattern, until
+from house import DEADLINE, get, ms, much, pattern, until
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def test_in_use_it_moves_when_idle_and_no_connection_is_cut(house, tenant):
         get(sock, host, "/version")
         waiting = threading.Thread(target=lambda: upgrade(house, tenant, "probe:2.0.0", "--wait"))
         with house.connect(tenant) as slow:
-            slow.sendall(f"GET /sleep/{int(1500 * SLOW)} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+            slow.sendall(f"GET /sleep/{ms(1.5)} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
             waiting.start()
             assert b"200 OK" in slow.recv(4096)
     waiting.join(2 * DEADLINE)
@@ -49,7 +49,7 @@ def test_in_use_it_moves_when_idle_and_no_connection_is_cut(house, tenant):
 def test_past_max_wait_new_connections_go_to_the_new_version_and_the_old_finishes(house, tenant):
     host = f"{tenant}.localhost"
     total = much(100 << 20)
-    with house.connect(tenant) as sock:
+    with house.connect(tenant, narrow=True) as sock:
         sock.sendall(f"GET /bytes/{total} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
         head = sock.recv(65536)
         while b"\r\n\r\n" not in head:
@@ -98,7 +98,7 @@ def test_a_first_version_that_fails_is_said_to_fail(house):
 
 
 def test_another_tenants_download_goes_on_through_an_upgrade(house, tenant):
-    with house.connect("globex") as sock:
+    with house.connect("globex", narrow=True) as sock:
         total = much(50 << 20)
         sock.sendall(f"GET /bytes/{total} HTTP/1.1\r\nHost: globex.localhost\r\nConnection: close\r\n\r\n".encode())
         first = sock.recv(1000)
