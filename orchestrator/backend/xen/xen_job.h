@@ -36,8 +36,8 @@ enum xen_job_type {
     XEN_JOB_LIST,      /* all domains whose name begins with `name`, and half-built ones without a
                           name whose uuid begins with the first XEN_UUID_TAG bytes of `uuid`, if
                           those are not all 0 */
-    XEN_JOB_CREATE,    /* name, uuid, memory_kib; fd: the image.  Left paused.  Done: domid; fd:
-                          console.  RC_NOMEM: the host has not enough */
+    XEN_JOB_CREATE,    /* name, uuid, memory_kib (rounded up to a MiB); fd: the image.  Left paused.
+                          Done: domid; fd: console.  RC_NOMEM: the host has not enough */
     XEN_JOB_LAUNCH,    /* domid, uuid, name (new one), words: writes the launch node, renames,
                           unpauses */
     XEN_JOB_PAUSE,     /* domid, uuid */

@@ -244,6 +244,34 @@ static void too_little_memory_is_said_with_numbers(void **state)
     assert_nothing_is_left(&job, 0);
 }
 
+/* Both look at the free memory before either has taken any. */
+static void of_two_that_do_not_fit_one_is_created(void **state)
+{
+    struct xen_job job[2] = {rig_job(XEN_JOB_CREATE), rig_job(XEN_JOB_CREATE)};
+    struct helper second;
+    xc_physinfo_t info = {0};
+    struct xen_event e[2];
+    int console[2];
+
+    (void)state;
+    assert_int_equal(xc_physinfo(rig_xc, &info), 0);
+    helper_start(&second, "work");
+    for (int i = 0; i < 2; i++)
+        job[i].memory_kib = (info.free_pages + info.scrub_pages) * 4 / 10 * 6;
+    helper_send(&work, &job[0], idle_image);
+    helper_send(&second, &job[1], idle_image);
+    assert_true(helper_get(&work, &e[0], &console[0], RIG_DEADLINE));
+    assert_true(helper_get(&second, &e[1], &console[1], RIG_DEADLINE));
+    print_message("  %s%s\n", e[0].text, e[1].text);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(e[i].rc, e[1 - i].rc ? RC_OK : RC_NOMEM);
+        fd_close(&console[i]);
+        rig_destroy(&work, &job[i]);
+        assert_nothing_is_left(&job[i], e[i].domid);
+    }
+    assert_int_equal(helper_end(&second), 0);
+}
+
 static void a_job_that_makes_no_sense_is_refused(void **state)
 {
     struct xen_job bad[6];
@@ -537,7 +565,8 @@ static void a_helper_ends_quietly_with_its_socket(void **state)
     assert_int_equal(helper_end(&h), 0);
 }
 
-int main(void)
+/* With an argument: only those of that name; * may be any text. */
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_probe_finds_nothing_missing_on_a_xen_host),
@@ -550,6 +579,7 @@ int main(void)
         cmocka_unit_test(a_uuid_is_given_once),
         cmocka_unit_test(what_is_no_image_is_refused_and_leaves_nothing),
         cmocka_unit_test(too_little_memory_is_said_with_numbers),
+        cmocka_unit_test(of_two_that_do_not_fit_one_is_created),
         cmocka_unit_test(a_job_that_makes_no_sense_is_refused),
         cmocka_unit_test(a_launch_gives_words_and_name_and_runs),
         cmocka_unit_test(pausing_twice_needs_one_unpause),
@@ -562,5 +592,7 @@ int main(void)
         cmocka_unit_test(a_helper_ends_quietly_with_its_socket),
     };
 
+    if (argc > 1)
+        cmocka_set_test_filter(argv[1]);
     return cmocka_run_group_tests(tests, open_all, close_all);
 }

@@ -1,4 +1,3 @@
-#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,10 +14,12 @@
 #define RESERVE_KIB  4096 /* left to Xen itself */
 #define MEMORY_MAX   (1ull << 32)
 
-/* Page tables of the guest's memory, from a pool of the domain's own: libxl's rule. */
+/* The pool that Xen takes the tables of a guest's memory from.  libxl's own rule, a MiB and more,
+ * is for guests of all kinds and sizes.  Ours have no devices and all their memory in one piece: 2
+ * KiB a MiB at worst, of which we give twice that, and about 40 pages beside. */
 static uint64_t paging_kib(uint64_t memory_kib)
 {
-    return 4 * (256 + 2 * (memory_kib / 1024));
+    return 384 + 4 * (memory_kib / 1024);
 }
 
 /* libxl_domain_create_new() finds out only half-way, and then says less. */
@@ -46,8 +47,8 @@ static enum rc check_room(struct host *h, uint64_t memory_kib, struct xen_event 
 }
 
 /* Its strings become the configuration's. */
-static enum rc configure(struct host *h, const struct xen_job *job, const char *kernel,
-                         libxl_domain_config *c)
+static enum rc configure(struct host *h, const struct xen_job *job, uint64_t memory_kib,
+                         const char *kernel, libxl_domain_config *c)
 {
     libxl_domain_build_info *b = &c->b_info;
 
@@ -58,10 +59,12 @@ static enum rc configure(struct host *h, const struct xen_job *job, const char *
 
     libxl_domain_build_info_init_type(b, LIBXL_DOMAIN_TYPE_PVH);
     b->kernel = strdup(kernel);
-    b->max_memkb = b->target_memkb = job->memory_kib;
-    b->shadow_memkb = paging_kib(job->memory_kib);
+    b->max_memkb = b->target_memkb = memory_kib;
+    b->shadow_memkb = paging_kib(memory_kib);
     b->max_vcpus = 1;
     libxl_defbool_set(&b->numa_placement, false);
+    /* All of its memory or none, at once: others are created at the same time. */
+    libxl_defbool_set(&b->claim_mode, true);
     /* The guest grants and maps nothing itself, and has no use for the newer interface. */
     b->max_grant_version = 1;
     b->max_maptrack_frames = 0;
@@ -75,7 +78,8 @@ static enum rc configure(struct host *h, const struct xen_job *job, const char *
     return RC_OK;
 }
 
-static enum rc build(struct host *h, const struct xen_job *job, int image, struct xen_event *done)
+static enum rc build(struct host *h, const struct xen_job *job, uint64_t memory_kib, int image,
+                     struct xen_event *done)
 {
     libxl_domain_config config;
     char kernel[32];
@@ -85,11 +89,11 @@ static enum rc build(struct host *h, const struct xen_job *job, int image, struc
     /* What was hashed is what boots: libxl opens this very file again. */
     snprintf(kernel, sizeof kernel, "/proc/self/fd/%d", image);
     libxl_domain_config_init(&config);
-    rc = configure(h, job, kernel, &config);
+    rc = configure(h, job, memory_kib, kernel, &config);
     if (rc)
         answer_text(done, rc, "cannot create the domain: out of memory in dom0");
     else if (libxl_domain_create_new(h->xl, &config, &domid, NULL, NULL) != 0)
-        rc = answer_text(done, h->log.error == ENOMEM ? RC_NOMEM : RC_FAILED,
+        rc = answer_text(done, RC_FAILED,
                          "cannot create the domain: %s; see xl dmesg and /var/log/xen",
                          xl_log_cause(&h->log));
     libxl_domain_config_dispose(&config);
@@ -122,6 +126,8 @@ static bool is_complete(const struct xen_job *job, int image)
 enum rc domain_create(struct host *h, const struct xen_job *job, int image, struct xen_event *done,
                       int *console)
 {
+    /* libxl counts whole MiB in one place and KiB in another, and fails where they differ. */
+    const uint64_t memory_kib = (job->memory_kib + 1023) / 1024 * 1024;
     struct xen_event ignored;
     uint32_t other;
     enum rc rc;
@@ -132,10 +138,10 @@ enum rc domain_create(struct host *h, const struct xen_job *job, int image, stru
     if (rc != RC_NOT_FOUND)
         return answer_text(done, rc ? rc : RC_EXISTS, "cannot create the domain: %s",
                            rc ? rc_text(rc) : "its uuid is taken");
-    rc = check_room(h, job->memory_kib, done);
+    rc = check_room(h, memory_kib, done);
     if (rc)
         return rc;
-    rc = build(h, job, image, done);
+    rc = build(h, job, memory_kib, image, done);
     if (!rc)
         rc = complete(h, done, console);
     if (rc) {
@@ -143,5 +149,8 @@ enum rc domain_create(struct host *h, const struct xen_job *job, int image, stru
             fprintf(stderr, "roomkey-xen: %s\n", ignored.text);
         done->domid = 0;
     }
+    /* Somebody else may have taken the room meanwhile; libxl is not clear about that. */
+    if (rc == RC_FAILED && check_room(h, memory_kib, done))
+        rc = RC_NOMEM;
     return rc;
 }
