@@ -41,7 +41,7 @@ static void the_example_is_the_defaults(void **state)
     config_init(&standard);
     config_init(&read);
     memset(&read.limits, 0xff, sizeof read.limits);
-    memset(&read.xen, 0xff, offsetof(struct xen_settings, program));
+    memset(&read.xen, 0xff, offsetof(struct xen_settings, pool_delay_ms));
     if (config_parse(&read, text, &no)) {
         char line[3 * REFUSAL_TEXT_MAX];
 

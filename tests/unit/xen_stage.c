@@ -151,6 +151,7 @@ void stage_init(struct stage *s)
     snprintf(s->found, sizeof s->found, "%s/found", s->dir);
     TAILQ_INIT(&s->puppets);
     xen_settings_init(&s->settings);
+    s->settings.pool_delay_ms = 0;
     snprintf(s->settings.program, sizeof s->settings.program, "%s", XEN_PUPPET);
     s->generous = true;
     stage_found(s, &none, 0);

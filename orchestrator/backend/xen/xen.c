@@ -126,6 +126,7 @@ static enum rc xen_open(uv_loop_t *loop, const char *state_dir, struct backend *
                                 .house = &b->house,
                                 .size = settings->pool,
                                 .idle_ms = settings->pool_idle_ms,
+                                .delay_ms = settings->pool_delay_ms,
                                 .on_idle = on_idle,
                                 .arg = b};
     xen_pool_init(&b->pool);

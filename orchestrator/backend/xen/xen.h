@@ -25,6 +25,7 @@ struct xen_settings {
 #define X(name, standard, least, most) uint32_t name##_ms;
     XEN_DEADLINES(X)
 #undef X
+    uint32_t pool_delay_ms; /* from an instance's start until the pool is filled for it */
     char program[PATH_MAX]; /* the helper; empty: roomkey-xen, beside this program */
 };
 

@@ -245,6 +245,8 @@ void xen_pool_want(struct xen_pool *p, int image_fd, uint64_t memory_kib)
             drop(p, used_first(p));
         p->images[p->nr++] = i;
     }
+    if (i->nr < p->size && i->not_before_us <= i->used_us)
+        i->not_before_us = i->used_us + p->delay_ms * 1000ull;
     pump(p);
 }
 

@@ -1,8 +1,9 @@
 /* Domains that are created and paused before anybody asks, so that a start is
  * nothing but a launch.
  *
- * The happy path: an instance of an image runs (xen_pool_want) -> `size` domains of
- * it are made when no start or destroy wants a helper -> xen_pool_take gives one of
+ * The happy path: an instance of an image runs (xen_pool_want) -> a moment later,
+ * when it has the processors no more for itself, `size` domains of it are made,
+ * whenever no start or destroy wants a helper -> xen_pool_take gives one of
  * them away -> another is made when that one runs.
  * An image is a file and its memory: what is in a pool boots what was checked.
  * Bounds: an image not started for `idle_ms`, and the one not started the longest
@@ -37,7 +38,7 @@ struct xen_pool {
     struct alarms *alarms;         /* borrowed */
     const struct xen_house *house; /* borrowed */
     unsigned size;                 /* domains of an image; 0: no pool */
-    uint32_t idle_ms;
+    uint32_t idle_ms, delay_ms;
     void (*on_idle)(void *arg); /* closed, and nothing is being made any more */
     void *arg;
 
