@@ -48,11 +48,13 @@ enum slot_state {
     SLOT_RELEASED,  /* it has, but keeps it mapped */
     SLOT_RESETTING, /* the tenant was told; it owes us a SLOT */
     SLOT_UNKNOWN,   /* one of us was away: the worker has not yet said */
+    SLOT_LEAVING,   /* the worker came back too late: it is told to let go */
 };
 
 struct slot {
     enum slot_state state;
     uint32_t connections; /* as the worker last said */
+    bool fenced;          /* what it says is older than our last word */
     struct instance *owner;
     struct alarm alarm; /* RESETTING */
 };
@@ -158,9 +160,10 @@ void instance_arm(struct instance *i, uint64_t ms);
 
 /*----- slots.c -----*/
 
-/* Gives worker `w` its channel: RC_OK, the worker holds it; RC_AGAIN, ask again when
- * something has changed. */
-RC_MUST_CHECK enum rc slots_give(struct instance *i, unsigned w);
+/* Whether worker `w` may have its channel; RC_AGAIN: ask again when something has changed. */
+RC_MUST_CHECK enum rc slots_give(const struct instance *i, unsigned w);
+/* It was told READY: it holds the channel. */
+void slots_given(struct instance *i, unsigned w);
 /* Asks every worker that holds one to let go. */
 void slots_release(struct instance *i, bool force);
 /* How many have not let go. */
@@ -170,6 +173,8 @@ bool slots_unknown(const struct instance *i);
 /* The worker said RELEASED, or BUSY, or is gone for good. */
 void slots_on_released(struct instance *i, unsigned w);
 void slots_on_busy(struct instance *i, unsigned w);
+/* … or RELEASED of a generation 0: it has heard all that it was told before. */
+void slots_on_fence(struct instance *i, unsigned w);
 void slots_on_worker_gone(struct instance *i, unsigned w);
 /* The same worker has connected again; then it said HOLDING; then SYNCED. */
 void slots_on_worker_back(struct instance *i, unsigned w);

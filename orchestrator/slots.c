@@ -4,7 +4,12 @@
  * or HELD again: a worker keeps what it has released mapped until GONE.
  * A worker that is dead for good cannot say that it has gone: we do in its place,
  * RESETTING; the channel is clean again when the tenant has dropped that client's
- * connections, emptied the rings and said SLOT.
+ * connections, emptied the rings and said SLOT.  One that comes back after all is told
+ * to let go, LEAVING, before the channel is made clean once more.
+ * Words that cross: READY may take back a RELEASE whose answer is on its way, and a
+ * later RELEASE must not take that for its own.  So READY is followed by a fence, a
+ * RELEASE of a generation that is none: nobody holds that, so its RELEASED comes at
+ * once, and what comes before it is not looked at.
  * Failure: no SLOT within the deadline, and the instance is killed. */
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -66,24 +71,43 @@ static void tell(struct instance *i, unsigned w, struct control_msg *m)
     fleet_send(i->fleet, w, m, NULL, 0);
 }
 
+/* Answered at once, and after all that the worker had to say before it. */
+static void fence(struct instance *i, unsigned w)
+{
+    struct control_msg m = {.type = CONTROL_RELEASE};
+
+    m.release.id = (struct control_instance){i->id, 0};
+    i->slots[w].fenced = true;
+    fleet_send(i->fleet, w, &m, NULL, 0);
+}
+
+/* The page of channel w; NULL: it cannot be had, and the instance goes. */
+static struct ring_page *map(struct instance *i, unsigned w, size_t *len)
+{
+    struct backend_channel ch;
+    void *page = MAP_FAILED;
+
+    if (i->fleet->backend_ops->channel(i->backend, w, &ch) == RC_OK) {
+        page = mmap(NULL, ch.len, PROT_READ | PROT_WRITE, MAP_SHARED, ch.memory_fd, 0);
+        *len = ch.len;
+        backend_channel_close(&ch);
+    }
+    if (page != MAP_FAILED)
+        return page;
+    instance_fail(i, "a channel of it cannot be mapped");
+    return NULL;
+}
+
 /* Makes channel w clean: says in the worker's place that it has gone.  Nobody
  * else is its client now. */
 static void reset(struct instance *i, unsigned w)
 {
-    struct backend_channel ch;
-    struct ring_page *page = MAP_FAILED;
-    enum ring_live live;
+    size_t len;
+    struct ring_page *page = map(i, w, &len);
 
-    if (i->fleet->backend_ops->channel(i->backend, w, &ch) == RC_OK) {
-        page = mmap(NULL, ch.len, PROT_READ | PROT_WRITE, MAP_SHARED, ch.memory_fd, 0);
-        backend_channel_close(&ch);
-    }
-    if (page == MAP_FAILED) {
-        instance_fail(i, "a channel of it cannot be mapped");
+    if (!page)
         return;
-    }
-    live = atomic_load(&page->cli_live);
-    if (live == RING_WAITING) {
+    if (atomic_load(&page->cli_live) == RING_WAITING) {
         set(i, w, SLOT_FREE);
     } else {
         struct ring r = {.page = page, .side = RING_CLIENT};
@@ -93,17 +117,34 @@ static void reset(struct instance *i, unsigned w)
         if (i->link)
             link_ring(i->link);
     }
-    munmap(page, ch.len);
+    munmap(page, len);
 }
 
-enum rc slots_give(struct instance *i, unsigned w)
+enum rc slots_give(const struct instance *i, unsigned w)
 {
     CHECK(w < i->channels);
-    if (i->slots[w].state == SLOT_RESETTING || i->slots[w].state == SLOT_UNKNOWN)
+    switch (i->slots[w].state) {
+    case SLOT_RESETTING:
+    case SLOT_UNKNOWN:
+    case SLOT_LEAVING:
         return RC_AGAIN;
-    /* RELEASING, RELEASED: taken back; READY tells the worker so. */
-    set(i, w, SLOT_HELD);
+    case SLOT_FREE:
+    case SLOT_HELD:
+    case SLOT_RELEASING:
+    case SLOT_RELEASED:
+        break;
+    }
     return RC_OK;
+}
+
+void slots_given(struct instance *i, unsigned w)
+{
+    bool crossing = i->slots[w].state == SLOT_RELEASING;
+
+    /* RELEASING, RELEASED: taken back; READY has told the worker so. */
+    set(i, w, SLOT_HELD);
+    if (crossing)
+        fence(i, w);
 }
 
 void slots_release(struct instance *i, bool force)
@@ -144,23 +185,32 @@ bool slots_unknown(const struct instance *i)
 void slots_on_released(struct instance *i, unsigned w)
 {
     /* Else it crossed our READY, which the worker knows to be the later word. */
-    if (i->slots[w].state == SLOT_RELEASING)
+    if (i->slots[w].state == SLOT_RELEASING && !i->slots[w].fenced)
         set(i, w, SLOT_RELEASED);
 }
 
 void slots_on_busy(struct instance *i, unsigned w)
 {
-    if (i->slots[w].state == SLOT_RELEASING && !i->retire)
+    if (i->slots[w].state == SLOT_RELEASING && !i->slots[w].fenced && !i->retire)
         set(i, w, SLOT_HELD);
+}
+
+void slots_on_fence(struct instance *i, unsigned w)
+{
+    i->slots[w].fenced = false;
+    if (i->slots[w].state == SLOT_LEAVING)
+        reset(i, w);
 }
 
 void slots_on_worker_gone(struct instance *i, unsigned w)
 {
+    i->slots[w].fenced = false;
     switch (i->slots[w].state) {
     case SLOT_HELD:
     case SLOT_RELEASING:
     case SLOT_RELEASED:
     case SLOT_UNKNOWN:
+    case SLOT_LEAVING:
         reset(i, w);
         break;
     case SLOT_FREE:
@@ -169,14 +219,32 @@ void slots_on_worker_gone(struct instance *i, unsigned w)
     }
 }
 
+/* Whether the channel is still that of whoever has it mapped.  An earlier roomkeyd may
+ * have cleared it. */
+static bool connected(struct instance *i, unsigned w)
+{
+    size_t len;
+    struct ring_page *page = map(i, w, &len);
+    bool is;
+
+    if (!page)
+        return false;
+    is = atomic_load(&page->cli_live) == RING_CONNECTED;
+    munmap(page, len);
+    return is;
+}
+
 void slots_on_holding(struct instance *i, unsigned w, uint32_t connections)
 {
     struct control_msg gone = {.type = CONTROL_GONE};
     struct slot *s = &i->slots[w];
 
-    if (s->state == SLOT_FREE || s->state == SLOT_RESETTING) {
-        /* It came back too late: it was taken for dead, and the channel cleared. */
+    if (s->state != SLOT_UNKNOWN || !connected(i, w)) {
+        /* It came back too late: it was taken for dead, and the channel cleared.  It
+         * leaves the ring when it hears so: then, that has to be cleared. */
         tell(i, w, &gone);
+        set(i, w, SLOT_LEAVING);
+        fence(i, w);
         return;
     }
     set(i, w, SLOT_HELD);
@@ -187,9 +255,21 @@ void slots_on_holding(struct instance *i, unsigned w, uint32_t connections)
 
 void slots_on_worker_back(struct instance *i, unsigned w)
 {
-    if (i->slots[w].state == SLOT_HELD || i->slots[w].state == SLOT_RELEASING ||
-        i->slots[w].state == SLOT_RELEASED)
+    i->slots[w].fenced = false;
+    switch (i->slots[w].state) {
+    case SLOT_HELD:
+    case SLOT_RELEASING:
+    case SLOT_RELEASED:
         set(i, w, SLOT_UNKNOWN);
+        break;
+    case SLOT_LEAVING:
+        reset(i, w); /* it says HOLDING again if it has not left yet */
+        break;
+    case SLOT_FREE:
+    case SLOT_RESETTING:
+    case SLOT_UNKNOWN:
+        break;
+    }
 }
 
 void slots_on_synced(struct instance *i, unsigned w)
@@ -200,12 +280,22 @@ void slots_on_synced(struct instance *i, unsigned w)
 
 void slots_on_slot(struct instance *i, uint32_t w)
 {
+    struct ring_page *page;
+    size_t len;
+
     if (w >= i->channels) {
         instance_fail(i, "it broke its control channel: a SLOT for a channel it does not have");
         return;
     }
-    if (i->slots[w].state == SLOT_RESETTING || i->slots[w].state == SLOT_RELEASED)
+    if (i->slots[w].state != SLOT_RESETTING)
+        return;
+    page = map(i, w, &len);
+    if (!page)
+        return;
+    /* Else somebody has left it since: the SLOT for that is yet to come. */
+    if (atomic_load(&page->cli_live) == RING_WAITING)
         set(i, w, SLOT_FREE);
+    munmap(page, len);
 }
 
 void slots_on_end(struct instance *i)

@@ -142,6 +142,7 @@ void tenant_serve(struct tenant *t)
         }
         free(unlink_waiter(t, at));
     }
+        slots_given(t->current, w->worker);
 }
 
 void tenant_refuse_late(struct tenant *t)

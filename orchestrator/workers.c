@@ -237,7 +237,8 @@ static void on_complaint(struct instance *i, unsigned worker, const char *text)
 {
     const struct slot *s = &i->slots[worker];
 
-    if (s->state != SLOT_HELD && s->state != SLOT_RELEASING)
+    /* It keeps what it has released mapped. */
+    if (s->state != SLOT_HELD && s->state != SLOT_RELEASING && s->state != SLOT_RELEASED)
         return;
     i->fleet->counters.complaints_total++;
     instance_fail(i, "it broke its channel to worker %u: %s", worker, text);
@@ -267,6 +268,19 @@ static void on_instance_message(struct instance *i, unsigned worker, const struc
     tenant_step(i->tenant);
 }
 
+/* RELEASED of a generation that is none: see slots.c. */
+static enum rc on_fence(struct fleet *f, unsigned worker, uint64_t instance)
+{
+    struct instance key = {.id = instance};
+    struct instance *i = RB_FIND(instance_tree, &f->instances, &key);
+
+    if (i) {
+        slots_on_fence(i, worker);
+        tenant_step(i->tenant);
+    }
+    return RC_OK;
+}
+
 static enum rc about_instance(struct fleet *f, unsigned worker, const struct control_msg *m,
                               const struct control_instance *id)
 {
@@ -277,6 +291,8 @@ static enum rc about_instance(struct fleet *f, unsigned worker, const struct con
         on_instance_message(i, worker, m);
         return RC_OK;
     }
+    if (m->type == CONTROL_RELEASED && id->generation == 0)
+        return on_fence(f, worker, id->instance);
     f->counters.stale_total++;
     if (m->type == CONTROL_HOLDING)
         fleet_send(f, worker, &dead, NULL, 0);
