@@ -91,7 +91,9 @@ static enum rc adopt(struct fleet *f, const struct registry_instance *row)
         return RC_NOMEM;
     start.memory = tenant.memory ? tenant.memory : (uint64_t)image.memory_kib << 10;
     start.idle_ms = tenant.idle_ms;
-    start.deadline_ms = f->limits.start_ms;
+    /* So that another can still be ready for those who wait. */
+    start.deadline_ms = row->state == REGISTRY_INSTANCE_STARTING ? tenant_start_deadline(t)
+                                                                 : f->limits.trial_start_ms;
     rc = instance_adopt(f, t, &start, &i);
     alarm_set(&f->alarms, &t->soon, 0);
     if (rc)
@@ -102,6 +104,8 @@ static enum rc adopt(struct fleet *f, const struct registry_instance *row)
     t->current = i;
     if (row->state == REGISTRY_INSTANCE_STOPPING)
         tenant_retire_current(t, f->limits.drain_ms, false);
+    else if (row->state == REGISTRY_INSTANCE_DRAINING && row->generation < tenant.generation)
+        tenant_retire_current(t, f->limits.retire_ms, true); /* it had its successor */
     return RC_OK;
 }
 

@@ -283,7 +283,7 @@ void instance_step(struct instance *i)
             if (!must_end(i) && !i->ready && i->rang)
                 instance_fail(i, i->adopted ? "it did not answer a restarted roomkeyd in time"
                                             : "not ready in time");
-            if (must_end(i) || i->retire) {
+            if (must_end(i) || (i->retire && (!i->adopted || i->leaving))) {
                 /* Nobody uses it yet: there is nothing to drain. */
                 fleet_start_over(i->fleet, i);
                 if (i->exited)

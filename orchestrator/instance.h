@@ -94,6 +94,7 @@ struct instance {
 
     /* Facts. */
     bool adopted, started, ready, exited, rang;
+    bool leaving; /* adopted, and an earlier roomkeyd has told it to stop */
     bool killed;
     enum instance_question question;
     uint64_t token;
@@ -172,9 +173,9 @@ unsigned slots_held(const struct instance *i);
 bool slots_unknown(const struct instance *i);
 /* The worker said RELEASED, or BUSY, or is gone for good. */
 void slots_on_released(struct instance *i, unsigned w);
-void slots_on_busy(struct instance *i, unsigned w);
 /* … or RELEASED of a generation 0: it has heard all that it was told before. */
 void slots_on_fence(struct instance *i, unsigned w);
+void slots_on_busy(struct instance *i, unsigned w);
 void slots_on_worker_gone(struct instance *i, unsigned w);
 /* The same worker has connected again; then it said HOLDING; then SYNCED. */
 void slots_on_worker_back(struct instance *i, unsigned w);

@@ -118,10 +118,11 @@ enum rc instance_adopt(struct fleet *f, struct tenant *t, const struct instance_
         return rc;
     }
     i->adopted = i->started = true;
+    i->leaving = i->ready = start->row->state == REGISTRY_INSTANCE_STOPPING;
     fleet_started(f, i);
     if (listen_to(i)) {
         instance_fail(i, "its control channel cannot be mapped");
-    } else {
+    } else if (!i->leaving) {
         i->question = QUESTION_OUT;
         link_health(i->link, ++i->token);
     }

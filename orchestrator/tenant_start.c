@@ -52,7 +52,7 @@ static void start_failed(struct tenant *t, uint64_t image, const char *ref, cons
     pause_starts(t, why);
 }
 
-static uint32_t start_deadline(const struct tenant *t)
+uint32_t tenant_start_deadline(const struct tenant *t)
 {
     const struct fleet_limits *limits = &t->fleet->limits;
 
@@ -91,7 +91,7 @@ void tenant_start_now(struct tenant *t)
         start.memory =
             route.tenant.memory ? route.tenant.memory : (uint64_t)route.image.memory_kib << 10;
         start.idle_ms = route.tenant.idle_ms;
-        start.deadline_ms = start_deadline(t);
+        start.deadline_ms = tenant_start_deadline(t);
         rc = instance_start(f, t, &start, &i);
         if (rc)
             fleet_end_row(f, row.id, rc_text(rc));
@@ -142,7 +142,7 @@ void tenant_on_end(struct tenant *t, struct instance *i)
     }
     /* Whoever wonders about the tenant reads its log first. */
     fleet_log(t->fleet, t, i, MUX_LOG_ERROR, i->why);
-    if (i->ready || i->adopted)
+    if (i->ready || i->ready_at)
         on_crash(t, i);
     else
         start_failed(t, i->image, i->image_ref, i->why, false);
