@@ -11,6 +11,8 @@
 #include "orchestrator/fleet_private.h"
 #include "orchestrator/tenant_log.h"
 
+#define QUIET_MS 1000u /* before an instance gives way to another tenant's */
+
 static int tenant_order(const struct tenant *a, const struct tenant *b)
 {
     return a->id == b->id ? 0 : a->id < b->id ? -1 : 1;
@@ -195,26 +197,44 @@ static bool room(const struct fleet *f)
            (f->limits.max_memory_mib == 0 || f->memory < (uint64_t)f->limits.max_memory_mib << 20);
 }
 
+static bool ends_soon(const struct fleet *f, const struct instance *i)
+{
+    uint64_t soon = alarms_us(&f->alarms) + f->limits.drain_ms * 1000ull;
+
+    /* One that has been upgraded may finish its connections for much longer. */
+    return i->sm.state == INSTANCE_STOPPING ||
+           (i->sm.state == INSTANCE_DRAINING && i->drain_us <= soon);
+}
+
 /* The host is full and somebody waits: the instance that has been quiet the
- * longest gives way before its time. */
+ * longest gives way before its time.  Not at once: whoever was woken for has a
+ * handshake to finish, and would else be woken for again and again. */
 static void make_room(struct fleet *f)
 {
     struct instance *i, *oldest = NULL;
+    struct tenant *t;
+    uint64_t now = alarms_us(&f->alarms), from;
 
     if (f->starting >= f->limits.max_starting)
         return;
     RB_FOREACH(i, instance_tree, &f->instances)
     {
-        if (i->sm.state == INSTANCE_STOPPING || i->sm.state == INSTANCE_DRAINING)
-            return; /* one is on its way out already */
-        if (i->sm.state == INSTANCE_IDLE && !i->retire &&
+        if (ends_soon(f, i))
+            return;
+        if (i->sm.state == INSTANCE_IDLE && i == i->tenant->current &&
             (!oldest || i->quiet_us < oldest->quiet_us))
             oldest = i;
     }
     if (!oldest)
         return;
-    instance_retire(oldest, f->limits.drain_ms, true);
-    tenant_step(oldest->tenant);
+    from = oldest->quiet_us + QUIET_MS * 1000;
+    if (now < from) {
+        alarm_set(&f->alarms, &f->pump_alarm, (from - now + 999) / 1000);
+        return;
+    }
+    t = oldest->tenant;
+    tenant_retire_current(t, f->limits.drain_ms, true);
+    tenant_step(t);
 }
 
 static void on_pump(struct alarm *a)
@@ -261,6 +281,12 @@ void fleet_ended(struct fleet *f, struct instance *i)
     f->counters.reaped_total += i->stopped && !i->retire;
     fleet_end_row(f, i->id, i->why);
     if (f->queue_first || f->stopping)
+        alarm_set(&f->alarms, &f->pump_alarm, 0);
+}
+
+void fleet_room_changed(struct fleet *f)
+{
+    if (f->queue_first)
         alarm_set(&f->alarms, &f->pump_alarm, 0);
 }
 

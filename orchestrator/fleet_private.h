@@ -79,6 +79,8 @@ void fleet_dequeue(struct fleet *f, struct tenant *t);
 void fleet_started(struct fleet *f, struct instance *i);
 void fleet_start_over(struct fleet *f, struct instance *i);
 void fleet_ended(struct fleet *f, struct instance *i);
+/* One is idle, or goes no more: another gives way to those who want a start. */
+void fleet_room_changed(struct fleet *f);
 /* The tenant has nothing left to do: forgets it.  Last statement. */
 void fleet_forget(struct fleet *f, struct tenant *t);
 /* A line of a tenant's console or log, clean text. */

@@ -60,6 +60,7 @@ void instance_touch(struct instance *i)
         note(i, REGISTRY_INSTANCE_READY);
         i->fleet->counters.taken_back_total++;
         instance_arm(i, i->idle_ms);
+        fleet_room_changed(i->fleet);
     }
 }
 
@@ -324,6 +325,7 @@ void instance_step(struct instance *i)
 
         case INSTANCE_DRAINING:
             if (i->exited)
+            fleet_room_changed(i->fleet);
                 return end(i);
             if (must_end(i)) {
                 begin_stopping(i);
