@@ -65,6 +65,8 @@ static void refuse_first(struct tenant *t, enum rc why, const char *text)
     t->fleet->counters.wakes_refused_total++;
     fleet_send(t->fleet, w->worker, &m, NULL, 0);
     free(w);
+    if (!t->first)
+        t->again = true; /* it sleeps, maybe: there are those who wait for that */
 }
 
 void tenant_refuse(struct tenant *t, enum rc why, const char *fmt, ...)
@@ -140,9 +142,9 @@ void tenant_serve(struct tenant *t)
             t->again = true;
             return;
         }
+        slots_given(t->current, w->worker);
         free(unlink_waiter(t, at));
     }
-        slots_given(t->current, w->worker);
 }
 
 void tenant_refuse_late(struct tenant *t)
@@ -157,7 +159,7 @@ void tenant_refuse_late(struct tenant *t)
     }
     if (!t->first)
         alarm_clear(&t->fleet->alarms, &t->wake_alarm);
-    else if (!t->wake_alarm.set)
+    else if (!t->wake_alarm.set || t->wake_alarm.due > t->first->since_us + wake_us + 999)
         alarm_set(&t->fleet->alarms, &t->wake_alarm,
                   (t->first->since_us + wake_us - now + 999) / 1000);
 }
