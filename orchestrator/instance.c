@@ -69,7 +69,8 @@ void instance_set_idle(struct instance *i, uint32_t ms)
     if (i->idle_ms == ms)
         return;
     i->idle_ms = ms;
-    if (i->sm.state == INSTANCE_READY || i->sm.state == INSTANCE_IDLE)
+    if ((i->sm.state == INSTANCE_READY || i->sm.state == INSTANCE_IDLE) &&
+        i->question != QUESTION_OUT)
         instance_arm(i, 0); /* to reckon anew */
 }
 
@@ -200,8 +201,11 @@ static bool drained(struct instance *i)
 
     if (now >= i->drain_us)
         return true;
-    if (slots_held(i) > 0)
+    if (slots_held(i) > 0) {
+        if (i->rang) /* that was of a question, before a worker came back */
+            instance_arm(i, left_ms + 1);
         return false;
+    }
     if (!i->patient)
         return true;
     switch (i->question) {
@@ -321,11 +325,11 @@ void instance_step(struct instance *i)
             if ((i->sm.state == INSTANCE_IDLE) == (instance_connections(i) == 0))
                 return;
             sm_move(&i->sm, i->sm.state == INSTANCE_IDLE ? INSTANCE_READY : INSTANCE_IDLE);
+            fleet_room_changed(i->fleet);
             return;
 
         case INSTANCE_DRAINING:
             if (i->exited)
-            fleet_room_changed(i->fleet);
                 return end(i);
             if (must_end(i)) {
                 begin_stopping(i);
