@@ -127,8 +127,8 @@ enum rc fleet_upgrade(struct fleet *f, const char *tenant, const char *image_ref
         return refusal_why(no, "out of memory: nothing more could be done now");
     }
     tenant_upgrade_done(t, FLEET_UPGRADE_CANCELED, "another upgrade of the tenant was asked for");
-    t->trial_crashes = 0;
-    alarm_clear(&f->alarms, &t->pause); /* that was the other version's */
+    tenant_forgive(t); /* that was the other version's */
+    alarm_clear(&f->alarms, &t->pause);
     fleet_db(f, tenant_refresh(t), "tenant");
     t->upgrade_cb = cb;
     t->upgrade_arg = arg;

@@ -166,12 +166,16 @@ static void on_started(void *arg, const struct backend_steps *steps)
 static void on_gone(void *arg, const struct backend_exit *why)
 {
     struct instance *i = arg;
+    struct tenant *t = i->tenant;
 
+    /* It may have said why.  If it said READY, that is too late for those who wait. */
+    t->stepping = true;
     if (i->link)
-        link_look(i->link); /* it may have said why */
+        link_look(i->link);
+    t->stepping = false;
     i->exited = true;
     i->exit = *why;
-    tenant_step(i->tenant);
+    tenant_step(t);
 }
 
 /* A flood of lines costs the tenant its own lines. */

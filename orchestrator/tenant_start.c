@@ -111,7 +111,8 @@ void tenant_start_now(struct tenant *t)
 static void on_crash(struct tenant *t, const struct instance *i)
 {
     struct fleet_limits *limits = &t->fleet->limits;
-    uint64_t life_ms = (now_us(t) - i->ready_us) / 1000;
+    /* READY was its last word: no life at all. */
+    uint64_t life_ms = i->ready_us ? (now_us(t) - i->ready_us) / 1000 : i->adopted ? UINT64_MAX : 0;
 
     t->fleet->counters.crashes_total++;
     fleet_event(t->fleet, t->name, "crashed", "%s generation %" PRIu64 " crashed: %s", i->image_ref,
