@@ -25,6 +25,7 @@ struct backend {
     struct backend_instance *all;
     struct fake_image images[8];
     unsigned images_nr;
+    bool refuses;
     unsigned starts;
     uint64_t serial;
 };
@@ -97,6 +98,11 @@ void fake_behave(struct backend *b, const char *ref, enum fake_start start, uint
     }
     image->start = start;
     image->boot_ms = boot_ms;
+}
+
+void fake_refuse(struct backend *b, bool refuses)
+{
+    b->refuses = refuses;
 }
 
 /*----- one life -----*/
@@ -180,6 +186,13 @@ bool fake_connected(struct backend_instance *i, unsigned worker)
     return ring_peer(&i->channel[1 + worker].ring) == RING_CONNECTED;
 }
 
+void fake_worker_leaves(struct backend_instance *i, unsigned worker)
+{
+    struct ring client = {.page = i->channel[1 + worker].memory, .side = RING_CLIENT};
+
+    ring_leave(&client);
+}
+
 void fake_vanish(struct backend_instance *i)
 {
     CHECK(!i->owned);
@@ -207,6 +220,11 @@ static void say_health(struct backend_instance *i, uint8_t type, uint64_t token)
 void fake_say_busy(struct backend_instance *i)
 {
     say_health(i, MUX_BUSY, 0);
+}
+
+void fake_say_health(struct backend_instance *i, uint64_t token)
+{
+    say_health(i, MUX_HEALTH, token);
 }
 
 void fake_say_log(struct backend_instance *i, int level, const char *text)
@@ -343,7 +361,7 @@ static enum rc start(struct backend *b, const struct backend_spec *spec,
 
     CHECK(n > 0 && behaviour(b, ref));
     b->starts++;
-    if (behaviour(b, ref)->start == FAKE_REFUSED)
+    if (b->refuses || behaviour(b, ref)->start == FAKE_REFUSED)
         return RC_NOMEM;
     i = calloc(1, sizeof *i);
     CHECK(i);

@@ -68,6 +68,8 @@ void fake_backend_time(struct backend *b, struct alarms *alarms);
 void fake_backend_forget_time(struct backend *b);
 /* The image's instances from now on. */
 void fake_behave(struct backend *b, const char *ref, enum fake_start start, uint32_t boot_ms);
+/* Whether the host starts nothing, whatever the image. */
+void fake_refuse(struct backend *b, bool refuses);
 /* Lets the tenants look at their rings; true when one did something. */
 bool fake_backend_turn(struct backend *b);
 bool fake_turn(struct backend_instance *i); /* one of them */
@@ -83,12 +85,16 @@ unsigned fake_starts(struct backend *b);
 void fake_crash(struct backend_instance *i);
 /* Whether the worker's channel has a client, as the tenant sees it. */
 bool fake_connected(struct backend_instance *i, unsigned worker);
+/* The worker leaves its channel, as it does when it hears GONE. */
+void fake_worker_leaves(struct backend_instance *i, unsigned worker);
 /* It died while nobody looked. */
 void fake_vanish(struct backend_instance *i);
 /* A frame on its control channel. */
 void fake_say(struct backend_instance *i, uint8_t type, const void *payload, uint32_t len);
 /* BUSY: its leases have changed to what `health` says. */
 void fake_say_busy(struct backend_instance *i);
+/* An answer to a health question. */
+void fake_say_health(struct backend_instance *i, uint64_t token);
 void fake_say_log(struct backend_instance *i, int level, const char *text);
 /* Writes a wild index into its control channel, and rings. */
 void fake_break(struct backend_instance *i);

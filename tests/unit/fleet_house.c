@@ -60,6 +60,11 @@ static void told(void *arg, unsigned worker, const struct control_msg *m, const 
         h->hear(h->hear_arg, worker, m, fds);
         return;
     }
+    if (m->type == CONTROL_RELEASE && m->release.id.generation == 0) {
+        assert_true(h->fences_nr < sizeof h->fences / sizeof *h->fences);
+        h->fences[h->fences_nr++] = (struct house_fence){worker, m->release.id};
+        return;
+    }
     assert_true(h->told_nr < HOUSE_MESSAGES);
     h->told[h->told_nr++] = (struct house_message){.worker = worker, .m = *m};
     if (m->type == CONTROL_READY) {
@@ -182,13 +187,25 @@ void house_release_all(struct house *h)
 
 /*----- time -----*/
 
+static bool answer_fences(struct house *h)
+{
+    struct control_msg m = {.type = CONTROL_RELEASED};
+
+    if (h->fences_nr == 0 || h->hold_fences)
+        return false;
+    h->fences_nr--;
+    m.instance = h->fences[h->fences_nr].id;
+    must(h, fleet_worker_message(h->fleet, h->fences[h->fences_nr].worker, &m));
+    return true;
+}
+
 void house_settle(struct house *h)
 {
     struct alarms *alarms = fleet_alarms(h->fleet);
     bool moved;
 
     do {
-        moved = false;
+        moved = answer_fences(h);
         for (int n = 0; n < 3; n++) {
             uint64_t now = alarms_us(alarms);
 
@@ -280,7 +297,7 @@ void house_crash(struct house *h)
     fleet_close(h->fleet);
     h->fleet = NULL;
     uv_run(&h->loop, UV_RUN_DEFAULT);
-    h->told_nr = 0;
+    h->told_nr = h->fences_nr = 0;
 }
 
 void house_restart(struct house *h)

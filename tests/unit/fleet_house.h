@@ -33,6 +33,14 @@ struct house {
     unsigned told_nr;
     bool events_changed;
 
+    /* RELEASE of a generation 0 (see slots.c): answered when all is settled. */
+    struct house_fence {
+        unsigned worker;
+        struct control_instance id;
+    } fences[16];
+    unsigned fences_nr;
+    bool hold_fences; /* not yet */
+
     /* Answers to admins. */
     unsigned upgrades; /* callbacks that came */
     enum fleet_upgraded upgraded;

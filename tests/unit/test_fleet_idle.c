@@ -203,6 +203,28 @@ static void a_wake_of_another_worker_takes_it_back_too(void **state)
     assert_non_null(acme(h));
 }
 
+/* The worker has answered the first RELEASE, was told READY, and then the second. */
+static void an_answer_to_a_release_that_was_taken_back_is_not_one_to_the_next(void **state)
+{
+    struct house *h = *state;
+    struct control_instance id = until_release(h);
+    struct registry_tenant row = house_row(h, "acme");
+
+    h->hold_fences = true;
+    house_ready(h, 0, house_wake(h, 0, "acme.example"));
+    assert_int_equal(fleet_instance_stop(h->fleet, row.id, house_on_gone, h), RC_OK);
+    house_settle(h);
+    assert_int_equal(house_told(h, 0, CONTROL_RELEASE)->release.force, 1);
+    house_instance(h, 0, CONTROL_RELEASED, &id);
+    assert_int_equal(acme(h)->stops, 0); /* a connection may have been put on it since */
+    h->hold_fences = false;
+    house_settle(h);
+    assert_int_equal(acme(h)->stops, 0);
+    house_instance(h, 0, CONTROL_RELEASED, &id);
+    house_settle(h);
+    assert_null(acme(h));
+}
+
 static void a_wake_during_the_stop_starts_the_next_generation_at_once(void **state)
 {
     struct house *h = *state;
@@ -389,6 +411,28 @@ static void a_changed_idle_time_counts_at_once(void **state)
     assert_non_null(house_told(h, 0, CONTROL_RELEASE));
 }
 
+static void a_changed_idle_time_does_not_cut_a_question_short(void **state)
+{
+    struct house *h = *state;
+    struct registry_wish wish = {.has_idle_ms = true, .idle_ms = 2000};
+    struct registry_tenant row;
+    struct registry_dropped dropped;
+    struct refusal no;
+
+    house_awake(h, 0, "acme.example");
+    acme(h)->mute = true;
+    house_pass(h, IDLE_MS + 100);
+    assert_int_equal(registry_tenant_set(h->registry, "acme", &wish, 1, &row, &dropped, &no), 0);
+    fleet_tenant_changed(h->fleet, row.id);
+    house_pass(h, 100);
+    assert_non_null(acme(h));
+    acme(h)->mute = false;
+    fake_say_health(acme(h), 1);
+    house_settle(h);
+    assert_non_null(house_told(h, 0, CONTROL_RELEASE));
+    assert_false(house_event(h, "crashed", ""));
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, set_up, house_tear_down)
 
 int main(void)
@@ -406,6 +450,7 @@ int main(void)
         T(busy_of_one_worker_holds_it_for_all),
         T(a_wake_during_a_release_takes_it_back),
         T(a_wake_of_another_worker_takes_it_back_too),
+        T(an_answer_to_a_release_that_was_taken_back_is_not_one_to_the_next),
         T(a_wake_during_the_stop_starts_the_next_generation_at_once),
         T(a_worker_that_never_lets_go_does_not_hold_it_for_ever),
         T(a_crash_while_it_is_drained_wakes_nobody),
@@ -417,6 +462,7 @@ int main(void)
         T(sigterm_is_bounded_when_an_instance_does_not_go),
         T(sigterm_may_leave_them_running),
         T(a_changed_idle_time_counts_at_once),
+        T(a_changed_idle_time_does_not_cut_a_question_short),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

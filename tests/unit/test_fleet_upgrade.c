@@ -174,6 +174,25 @@ static void the_old_one_may_end_its_busy_lease_first(void **state)
     assert_int_equal(fake_count(h->backend), 1);
 }
 
+/* Its question about the lease was out when a worker came back and said no more. */
+static void it_ends_at_the_retire_deadline_whatever_a_worker_forgets_to_say(void **state)
+{
+    struct house *h = *state;
+    struct control_instance id = house_awake(h, 0, "acme.example");
+    struct backend_instance *old = acme(h);
+
+    old->health.leases = 1;
+    old->health.busy_ms = 60000;
+    house_upgrade(h, "acme", "web:2", 0);
+    house_pass(h, 50);
+    house_instance(h, 0, CONTROL_RELEASED, &id);
+    fleet_worker_lost(h->fleet, 0);
+    assert_int_equal(fleet_worker_hello(h->fleet, 0), RC_OK);
+    house_pass(h, h->limits.retire_ms);
+    for (struct backend_instance *i = fake_all(h->backend); i; i = i->next)
+        assert_int_not_equal(i->generation, 1);
+}
+
 static void it_ends_at_the_retire_deadline_whatever_is_open(void **state)
 {
     struct house *h = *state;
@@ -247,6 +266,23 @@ static void a_version_that_crashes_again_and_again_is_rolled_back(void **state)
     assert_rolled_back(h, "SIGSEGV");
     house_awake(h, 0, "acme.example");
     assert_string_equal(acme(h)->ref, "web:1");
+    assert_null(house_told(h, 0, CONTROL_REFUSED));
+}
+
+static void the_crashes_of_one_version_do_not_count_against_the_next(void **state)
+{
+    struct house *h = *state;
+
+    for (unsigned n = 0; n < 2; n++) {
+        house_awake(h, 0, "acme.example");
+        fake_crash(acme(h));
+        house_settle(h);
+    }
+    house_upgrade(h, "acme", "web:2", 0);
+    house_awake(h, 0, "acme.example");
+    fake_crash(acme(h));
+    house_settle(h);
+    house_awake(h, 0, "acme.example");
     assert_null(house_told(h, 0, CONTROL_REFUSED));
 }
 
@@ -433,10 +469,12 @@ int main(void)
         T(in_use_it_moves_when_the_last_connection_has_gone),
         T(past_max_wait_the_old_one_finishes_its_own),
         T(the_old_one_may_end_its_busy_lease_first),
+        T(it_ends_at_the_retire_deadline_whatever_a_worker_forgets_to_say),
         T(it_ends_at_the_retire_deadline_whatever_is_open),
         T(a_version_that_fails_is_rolled_back_and_who_waits_is_served),
         T(awake_a_version_that_fails_never_gets_a_connection),
         T(a_version_that_crashes_again_and_again_is_rolled_back),
+        T(the_crashes_of_one_version_do_not_count_against_the_next),
         T(once_proved_a_crash_is_only_a_crash),
         T(a_failure_goes_back_to_what_served_though_it_was_not_proved_yet),
         T(a_version_that_has_crashed_is_nothing_to_go_back_to),

@@ -226,6 +226,25 @@ static void a_crashed_tenant_is_woken_by_the_next_request_at_once(void **state)
     assert_null(house_told(h, 0, CONTROL_REFUSED));
 }
 
+/* Its READY and its end are seen in one turn. */
+static void one_whose_last_word_is_ready_is_given_to_nobody(void **state)
+{
+    struct house *h = *state;
+    struct alarms *alarms = fleet_alarms(h->fleet);
+    uint64_t request = house_wake(h, 0, "acme.example");
+    struct backend_instance *i = fake_living(h->backend, "acme");
+
+    while (!i->up)
+        alarms_advance_to(alarms, alarms_next_us(alarms));
+    fake_crash(i);
+    alarms_advance_to(alarms, alarms_us(alarms));
+    house_settle(h);
+    assert_null(house_told(h, 0, CONTROL_READY));
+    assert_true(house_event(h, "crashed", "SIGSEGV"));
+    house_pass(h, SETTLE_MS);
+    assert_int_equal(house_ready(h, 0, request).generation, 2);
+}
+
 static void one_that_crashes_again_and_again_soon_after_ready_is_paused(void **state)
 {
     struct house *h = *state;
@@ -261,6 +280,24 @@ static void waiters_are_told_at_their_deadline(void **state)
     assert_int_equal(fleet_counters(h->fleet)->wakes_timedout_total, 1);
 }
 
+static void a_wake_timeout_that_was_made_shorter_counts_at_once(void **state)
+{
+    struct house *h = *state;
+    struct registry_wish wish = {.has_wake_timeout_ms = true, .wake_timeout_ms = 2000};
+    struct registry_tenant row;
+    struct registry_dropped dropped;
+    struct refusal no;
+
+    house_image(h, "web:late", FAKE_READY, 9000);
+    house_tenant(h, "late", "web:late");
+    house_wake(h, 0, "late.example");
+    house_pass(h, 1000);
+    assert_int_equal(registry_tenant_set(h->registry, "late", &wish, 1, &row, &dropped, &no), 0);
+    fleet_tenant_changed(h->fleet, row.id);
+    house_pass(h, 1001);
+    assert_int_equal(house_told(h, 0, CONTROL_REFUSED)->refused.why, RC_TIMEDOUT);
+}
+
 static void a_full_host_lets_them_wait_and_the_quietest_gives_way(void **state)
 {
     struct house *h = *state;
@@ -285,6 +322,134 @@ static void a_full_host_lets_them_wait_and_the_quietest_gives_way(void **state)
     house_ready(h, 0, request);
     assert_null(fake_living(h->backend, "acme"));
     assert_non_null(fake_living(h->backend, "b"));
+}
+
+/* Room for `running`; worker 0 is there, and tenants b and c. */
+static void make_narrow(struct house *h, uint32_t running)
+{
+    h->limits.max_running = running;
+    house_crash(h);
+    house_restart(h);
+    house_worker(h, 0);
+    house_tenant(h, "b", "web:1");
+    house_tenant(h, "c", "web:1");
+}
+
+/* It may finish its connections for an hour. */
+static void an_old_version_on_its_way_out_is_not_waited_for_when_another_is_idle(void **state)
+{
+    struct house *h = *state;
+    struct control_instance id;
+    uint64_t request;
+
+    make_narrow(h, 3);
+    house_image(h, "web:2", FAKE_READY, 20);
+    id = house_awake(h, 0, "acme.example");
+    house_activity(h, 0, &id, 1, 100);
+    house_upgrade(h, "acme", "web:2", 1);
+    house_pass(h, SETTLE_MS);
+    house_awake(h, 0, "b.example");
+    assert_int_equal(fake_count(h->backend), 3);
+    house_pass(h, 2000);
+    request = house_wake(h, 0, "c.example");
+    assert_int_equal(house_told(h, 0, CONTROL_RELEASE)->release.id.generation, 1);
+    house_release_all(h);
+    house_pass(h, SETTLE_MS);
+    house_ready(h, 0, request);
+}
+
+static void one_that_comes_to_be_idle_gives_way_to_who_waits(void **state)
+{
+    struct house *h = *state;
+    struct control_instance id;
+    uint64_t request;
+
+    make_narrow(h, 1);
+    id = house_awake(h, 0, "b.example");
+    house_activity(h, 0, &id, 1, 100);
+    request = house_wake(h, 0, "c.example");
+    house_pass(h, 3000);
+    assert_null(house_told(h, 0, CONTROL_RELEASE));
+    house_activity(h, 0, &id, 0, 100);
+    house_pass(h, 1100);
+    house_release_all(h);
+    house_pass(h, SETTLE_MS);
+    house_ready(h, 0, request);
+}
+
+/* Else two tenants would take each other's place until their clients' time is over. */
+static void one_that_was_just_woken_does_not_give_way_at_once(void **state)
+{
+    struct house *h = *state;
+
+    make_narrow(h, 1);
+    house_wake(h, 0, "b.example");
+    house_wake(h, 0, "c.example");
+    house_pass(h, 900);
+    assert_non_null(fake_living(h->backend, "b"));
+    assert_null(house_told(h, 0, CONTROL_RELEASE));
+    house_pass(h, 200);
+    assert_non_null(house_told(h, 0, CONTROL_RELEASE));
+}
+
+static void a_release_that_is_taken_back_makes_another_give_way(void **state)
+{
+    struct house *h = *state;
+    uint64_t request;
+
+    make_narrow(h, 2);
+    house_awake(h, 0, "b.example");
+    house_pass(h, 30000);
+    house_awake(h, 0, "acme.example");
+    house_pass(h, 30000); /* b is asked to let go */
+    assert_non_null(house_told(h, 0, CONTROL_RELEASE));
+    request = house_wake(h, 0, "c.example");
+    assert_null(house_told(h, 0, CONTROL_RELEASE));
+    house_ready(h, 0, house_wake(h, 0, "b.example"));
+    assert_non_null(house_told(h, 0, CONTROL_RELEASE));
+    house_pass(h, h->limits.drain_ms + SETTLE_MS);
+    assert_null(fake_living(h->backend, "acme"));
+    (void)request;
+}
+
+static void a_wake_of_the_one_that_gives_way_waits_in_the_queue(void **state)
+{
+    struct house *h = *state;
+    uint64_t request;
+
+    make_narrow(h, 1);
+    house_awake(h, 0, "b.example");
+    house_pass(h, 2000);
+    house_wake(h, 0, "c.example");
+    assert_non_null(house_told(h, 0, CONTROL_RELEASE));
+    h->limits.max_running = 2;
+    request = house_wake(h, 0, "b.example");
+    house_pass(h, 10);
+    struct fleet_gauges gauges;
+
+    fleet_gauges(h->fleet, &gauges);
+    assert_int_equal(gauges.queued, 2);
+    (void)request;
+}
+
+/* There is nothing to wait for any more. */
+static void an_upgrade_is_answered_when_those_who_waited_are_refused(void **state)
+{
+    struct house *h = *state;
+    struct control_instance id;
+
+    make_narrow(h, 1);
+    id = house_awake(h, 0, "b.example");
+    house_activity(h, 0, &id, 1, 100);
+    house_wake(h, 0, "acme.example");
+    house_image(h, "web:2", FAKE_READY, 20);
+    house_upgrade(h, "acme", "web:2", 0);
+    house_pass(h, REGISTRY_WAKE_TIMEOUT_MS - 10);
+    assert_int_equal(h->upgrades, 0);
+    house_pass(h, 20);
+    assert_non_null(house_told(h, 0, CONTROL_REFUSED));
+    assert_int_equal(h->upgrades, 1);
+    assert_int_equal(h->upgraded, FLEET_UPGRADE_DONE);
 }
 
 static void only_so_many_start_at_a_time_and_none_is_refused(void **state)
@@ -397,7 +562,7 @@ static void words_about_a_generation_that_is_no_more_are_dropped(void **state)
     struct house *h = *state;
     struct control_instance id = house_awake(h, 0, "acme.example"), old = id;
 
-    old.generation--;
+    old.generation += 7;
     house_instance(h, 0, CONTROL_RELEASED, &old);
     house_activity(h, 0, &old, 7, 7);
     old.instance += 1000;
@@ -501,9 +666,17 @@ int main(void)
         T(an_instance_that_hangs_in_its_start_is_killed_at_the_deadline),
         T(an_image_that_says_it_is_another_is_killed),
         T(a_crashed_tenant_is_woken_by_the_next_request_at_once),
+        T(one_whose_last_word_is_ready_is_given_to_nobody),
         T(one_that_crashes_again_and_again_soon_after_ready_is_paused),
         T(waiters_are_told_at_their_deadline),
+        T(a_wake_timeout_that_was_made_shorter_counts_at_once),
         T(a_full_host_lets_them_wait_and_the_quietest_gives_way),
+        T(an_old_version_on_its_way_out_is_not_waited_for_when_another_is_idle),
+        T(one_that_comes_to_be_idle_gives_way_to_who_waits),
+        T(one_that_was_just_woken_does_not_give_way_at_once),
+        T(a_release_that_is_taken_back_makes_another_give_way),
+        T(a_wake_of_the_one_that_gives_way_waits_in_the_queue),
+        T(an_upgrade_is_answered_when_those_who_waited_are_refused),
         T(only_so_many_start_at_a_time_and_none_is_refused),
         T(one_whose_channels_cannot_be_had_goes_and_the_next_serves),
         T(a_fault_of_the_host_is_no_fault_of_the_image),

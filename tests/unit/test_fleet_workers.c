@@ -9,6 +9,8 @@ static int set_up(void **state)
     house_set_up(state);
     h = *state;
     house_image(h, "web:1", FAKE_READY, 20);
+    house_image(h, "web:2", FAKE_READY, 20);
+    house_image(h, "web:hangs", FAKE_HANGS, 20);
     house_tenant(h, "acme", "web:1");
     return 0;
 }
@@ -90,6 +92,103 @@ static void one_that_does_not_is_dead(void **state)
     assert_int_equal(house_told(h, 0, CONTROL_GONE)->instance.instance, id.instance);
     house_say(h, 0, &synced);
     assert_int_equal(house_ready(h, 0, house_wake(h, 0, "acme.example")).generation, 1);
+}
+
+/* It unmaps the channel when it hears GONE: the next READY must not overtake that. */
+static void one_that_is_back_too_late_is_served_when_it_has_let_go(void **state)
+{
+    struct house *h = *state;
+    struct control_instance id = house_awake(h, 0, "acme.example");
+    uint64_t request;
+
+    fleet_worker_lost(h->fleet, 0);
+    house_pass(h, h->limits.worker_grace_ms + 10);
+    h->hold_fences = true;
+    assert_int_equal(fleet_worker_hello(h->fleet, 0), RC_OK);
+    house_instance(h, 0, CONTROL_HOLDING, &id);
+    house_say(h, 0, &synced);
+    request = house_wake(h, 0, "acme.example");
+    assert_null(house_told(h, 0, CONTROL_READY));
+    acme(h)->clogged = true;
+    fake_worker_leaves(acme(h), 0);
+    h->hold_fences = false;
+    assert_null(house_told(h, 0, CONTROL_READY));
+    acme(h)->clogged = false;
+    house_settle(h);
+    assert_int_equal(house_ready(h, 0, request).generation, 1);
+}
+
+/* It may be lost again before it has. */
+static void one_that_is_back_too_late_may_be_lost_again(void **state)
+{
+    struct house *h = *state;
+    struct control_instance id = house_awake(h, 0, "acme.example");
+
+    fleet_worker_lost(h->fleet, 0);
+    house_pass(h, h->limits.worker_grace_ms + 10);
+    h->hold_fences = true;
+    for (unsigned n = 0; n < 3; n++) {
+        assert_int_equal(fleet_worker_hello(h->fleet, 0), RC_OK);
+        house_instance(h, 0, CONTROL_HOLDING, &id);
+        assert_non_null(house_told(h, 0, CONTROL_GONE));
+        fleet_worker_lost(h->fleet, 0);
+    }
+    h->fences_nr = 0;
+    h->hold_fences = false;
+    house_worker(h, 0);
+    assert_int_equal(house_ready(h, 0, house_wake(h, 0, "acme.example")).generation, 1);
+}
+
+/* What it says that it holds is not its own any more, though this roomkeyd did not clear it. */
+static void a_channel_that_an_earlier_roomkeyd_has_cleared_is_not_kept(void **state)
+{
+    struct house *h = *state;
+    struct control_instance id = house_awake(h, 0, "acme.example");
+
+    fleet_worker_lost(h->fleet, 0);
+    house_pass(h, h->limits.worker_grace_ms + 10);
+    house_crash(h);
+    house_restart(h);
+    assert_int_equal(fleet_worker_hello(h->fleet, 0), RC_OK);
+    house_instance(h, 0, CONTROL_HOLDING, &id);
+    assert_non_null(house_told(h, 0, CONTROL_GONE));
+}
+
+/* A worker unmaps at GONE only: it would map the next ones, and the next. */
+static void a_tenant_cannot_make_a_worker_keep_a_channel_for_good(void **state)
+{
+    struct house *h = *state;
+    struct control_instance id = house_awake(h, 0, "acme.example");
+
+    house_pass(h, REGISTRY_IDLE_MS);
+    house_awake(h, 1, "acme.example");
+    house_instance(h, 0, CONTROL_RELEASED, &id);
+    fake_say(acme(h), MUX_SLOT, "\0\0\0\0", 4);
+    house_pass(h, REGISTRY_IDLE_MS);
+    house_instance(h, 0, CONTROL_RELEASED, &id);
+    fake_say(acme(h), MUX_SLOT, "\0\0\0\0", 4);
+    house_instance(h, 1, CONTROL_RELEASED, &id);
+    house_settle(h);
+    assert_int_equal(fake_count(h->backend), 0);
+    assert_non_null(house_told(h, 0, CONTROL_GONE));
+    assert_non_null(house_told(h, 1, CONTROL_GONE));
+}
+
+static void a_complaint_about_a_channel_that_was_released_counts(void **state)
+{
+    struct house *h = *state;
+    struct control_msg m = {.type = CONTROL_COMPLAINT};
+    struct control_instance id = house_awake(h, 0, "acme.example");
+
+    house_awake(h, 1, "acme.example");
+    house_pass(h, REGISTRY_IDLE_MS);
+    house_instance(h, 0, CONTROL_RELEASED, &id);
+    m.complaint.id = id;
+    strcpy(m.complaint.text, "it rings without end");
+    house_say(h, 0, &m);
+    house_pass(h, 10);
+    assert_int_equal(fake_count(h->backend), 0);
+    assert_true(house_event(h, "crashed", "it rings without end"));
 }
 
 static void what_a_worker_let_go_while_it_was_away_is_cleared(void **state)
@@ -196,6 +295,97 @@ static void a_boot_that_roomkeyd_left_is_taken_over_too(void **state)
     assert_int_equal(house_ready(h, 0, request).generation, 1);
 }
 
+/* Two versions live while the old one finishes its connections. */
+static void an_old_version_that_roomkeyd_left_finishes_its_connections(void **state)
+{
+    struct house *h = *state;
+    struct control_instance id = house_awake(h, 0, "acme.example"), next;
+    struct backend_instance *old = acme(h);
+
+    house_activity(h, 0, &id, 1, 100);
+    house_upgrade(h, "acme", "web:2", 1);
+    house_pass(h, 50);
+    assert_non_null(house_told(h, 0, CONTROL_RELEASE));
+    next = house_awake(h, 0, "acme.example");
+    assert_int_equal(next.generation, 2);
+    house_crash(h);
+    house_restart(h);
+    assert_int_equal(fleet_worker_hello(h->fleet, 0), RC_OK);
+    house_instance(h, 0, CONTROL_HOLDING, &id);
+    house_instance(h, 0, CONTROL_HOLDING, &next);
+    house_say(h, 0, &synced);
+    house_pass(h, h->limits.start_ms);
+    assert_true(old->alive);
+    assert_int_equal(old->stops, 0);
+    assert_int_equal(house_told(h, 0, CONTROL_RELEASE)->release.id.generation, 1);
+    house_instance(h, 0, CONTROL_RELEASED, &id);
+    house_pass(h, 50);
+    assert_int_equal(fake_count(h->backend), 1);
+}
+
+/* Else an upgrade that was done would be undone for as long as they last. */
+static void one_that_had_its_successor_takes_no_connection_after_a_restart(void **state)
+{
+    struct house *h = *state;
+    struct control_instance id = house_awake(h, 0, "acme.example"), next;
+    uint64_t request;
+
+    house_activity(h, 0, &id, 1, 100);
+    house_upgrade(h, "acme", "web:2", 1);
+    house_pass(h, 50);
+    assert_non_null(house_told(h, 0, CONTROL_RELEASE));
+    next = house_awake(h, 0, "acme.example");
+    house_pass(h, REGISTRY_IDLE_MS);
+    house_instance(h, 0, CONTROL_RELEASED, &next);
+    house_pass(h, 50);
+    assert_int_equal(acme(h)->generation, 1);
+    house_crash(h);
+    house_restart(h);
+    assert_int_equal(fleet_worker_hello(h->fleet, 0), RC_OK);
+    house_instance(h, 0, CONTROL_HOLDING, &id);
+    house_say(h, 0, &synced);
+    request = house_wake(h, 0, "acme.example");
+    house_pass(h, 50);
+    assert_int_equal(house_ready(h, 0, request).generation, 3);
+    assert_int_equal(fake_count(h->backend), 2);
+}
+
+static void one_that_was_told_to_stop_is_no_crash_of_the_next_roomkeyd(void **state)
+{
+    struct house *h = *state;
+    struct control_instance id = house_awake(h, 0, "acme.example");
+
+    acme(h)->stuck = true;
+    house_pass(h, REGISTRY_IDLE_MS);
+    house_instance(h, 0, CONTROL_RELEASED, &id);
+    assert_int_equal(acme(h)->stops, 1);
+    house_crash(h);
+    house_restart(h);
+    assert_true(acme(h)->alive); /* it is asked again, and not killed */
+    house_pass(h, h->limits.stop_ms + h->limits.stop_grace_ms + 10);
+    assert_int_equal(fake_count(h->backend), 0);
+    assert_int_equal(house_rows_alive(h), 0);
+    assert_false(house_event(h, "crashed", ""));
+}
+
+/* Its boot is given no more time than it would have had. */
+static void a_boot_on_trial_that_roomkeyd_left_refuses_nobody(void **state)
+{
+    struct house *h = *state;
+    uint64_t request;
+
+    house_upgrade(h, "acme", "web:hangs", 0);
+    house_wake(h, 0, "acme.example");
+    house_pass(h, 10);
+    house_crash(h);
+    house_restart(h);
+    house_worker(h, 0);
+    request = house_wake(h, 0, "acme.example");
+    house_pass(h, h->limits.trial_start_ms + 100);
+    assert_int_equal(house_ready(h, 0, request).generation, 2);
+    assert_string_equal(acme(h)->ref, "web:1");
+}
+
 static void one_taken_over_that_does_not_answer_is_killed(void **state)
 {
     struct house *h = *state;
@@ -234,6 +424,11 @@ int main(void)
         T(an_instance_that_does_not_clear_a_channel_is_killed),
         T(a_worker_that_comes_back_in_time_keeps_its_channels),
         T(one_that_does_not_is_dead),
+        T(one_that_is_back_too_late_is_served_when_it_has_let_go),
+        T(one_that_is_back_too_late_may_be_lost_again),
+        T(a_channel_that_an_earlier_roomkeyd_has_cleared_is_not_kept),
+        T(a_tenant_cannot_make_a_worker_keep_a_channel_for_good),
+        T(a_complaint_about_a_channel_that_was_released_counts),
         T(what_a_worker_let_go_while_it_was_away_is_cleared),
         T(holding_what_is_gone_is_answered_with_gone),
         T(an_instance_without_workers_is_reaped_all_the_same),
@@ -242,6 +437,10 @@ int main(void)
         T(without_any_worker_the_taken_over_are_reaped),
         T(what_died_while_roomkeyd_was_away_is_ended_in_the_registry),
         T(a_boot_that_roomkeyd_left_is_taken_over_too),
+        T(an_old_version_that_roomkeyd_left_finishes_its_connections),
+        T(one_that_had_its_successor_takes_no_connection_after_a_restart),
+        T(one_that_was_told_to_stop_is_no_crash_of_the_next_roomkeyd),
+        T(a_boot_on_trial_that_roomkeyd_left_refuses_nobody),
         T(one_taken_over_that_does_not_answer_is_killed),
         T(a_second_hello_of_another_process_ends_the_first),
     };
