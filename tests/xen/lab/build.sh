@@ -83,8 +83,7 @@ initrd() {
 
 dom0() {
     local applet
-    rm -rf "$root"/boot "$root"/usr/lib/modules "$root"/usr/lib/debug "$root"/usr/share/{zoneinfo,i18n,bash-completion} \
-        "$root"/usr/lib/{systemd,udev,firmware} "$root"/usr/lib/x86_64-linux-gnu/{gconv,perl-base} "$root"/usr/lib/xen-4.17/boot
+    rm -rf "${root:?}"/{boot,usr/lib/{modules,debug,systemd,udev,firmware,xen-4.17/boot},usr/share/{zoneinfo,i18n}}
     mkdir -p "$root"/{dev,etc/xen,lab/busybox,proc,root,run,sys,tmp,results,job,roomkey} \
         "$root"/var/{lib/xen,lib/xenstored,log/xen/console,tmp}
     rm -rf "$root"/var/{run,lock} && ln -s /run "$root/var/run" && ln -s /run/lock "$root/var/lock"

@@ -3,6 +3,7 @@
 
     scripts/xenlab build                                             what follows does so by itself
     scripts/xenlab run [--timeout S] [--results DIR] COMMAND...      run it in dom0, in the repository's layout
+    scripts/xenlab test [--jobs N] [--reports DIR] PATH...           run pytest files, each in a machine of its own
     scripts/xenlab shell                                             a prompt in dom0
 
 build boots the machine once (half a minute) and saves it: its memory in the file `ram`, its devices in `state`.
@@ -17,6 +18,7 @@ console is shown.  In each case the machine is ended, and DIR/console.log has wh
 """
 
 import argparse
+import concurrent.futures
 import contextlib
 import fcntl
 import hashlib
@@ -55,6 +57,7 @@ PORTS = ("control", "output", "results")
 BOOT = 300  # seconds
 RESTORE = 60
 RESULTS = 120  # to hand over the results when the command has ended
+SLOW = 200  # seconds that a test waits for an event before it fails: emulation is slow
 KEEP = 20  # folders of results
 
 
@@ -65,13 +68,11 @@ class Broken(Exception):
         super().__init__(f"xenlab: {what}\n  why: {why}\n  do:  {do}")
 
 
-def key():
-    """Names what the saved machine is made of."""
-    digest = hashlib.sha256()
-    for path in sorted(LAB.iterdir()):
-        if path.is_file():
-            digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
-    digest.update(subprocess.run([QEMU, "--version"], capture_output=True, check=True).stdout)
+def key(*paths):
+    """Names what something is made of: these files, and QEMU."""
+    digest = hashlib.sha256(subprocess.run([QEMU, "--version"], capture_output=True, check=True).stdout)
+    for path in paths:
+        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()
 
 
@@ -145,11 +146,9 @@ class Machine:
             args += ["-incoming", "defer"]
         return list(map(str, args))
 
-    def said(self, name="console.log", lines=40):
+    def said(self, name="console.log"):
         """The end of what QEMU or the emulated machine wrote."""
-        with contextlib.suppress(OSError):
-            return "\n".join((self.folder / name).read_text(errors="replace").splitlines()[-lines:])
-        return ""
+        return tail(self.folder / name)
 
     # -- QEMU's own control channel
 
@@ -224,23 +223,56 @@ def folder():
         shutil.rmtree(path, ignore_errors=True)
 
 
+@contextlib.contextmanager
+def core():
+    """Each machine takes a core whole: one that finds none free waits for its turn."""
+    locks = [open(WORK / f"core{n}.lock", "w") for n in range(os.cpu_count() or 1)]
+    try:
+        while not any(locked(lock) for lock in locks):
+            time.sleep(0.1)
+        yield
+    finally:
+        for lock in locks:
+            lock.close()
+
+
+def locked(file):
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return True
+    except BlockingIOError:
+        return False
+
+
 def build():
     """The files that boot and the saved machine, unless they are there already."""
     WORK.mkdir(parents=True, exist_ok=True)
+    sources = sorted(p for p in LAB.iterdir() if p.is_file() and p.suffix != ".md")
     with open(WORK / "lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # a second caller waits for the first one's work
-        made, wanted = WORK / "made", key()
-        if made.exists() and made.read_text() == wanted:
-            return
-        made.unlink(missing_ok=True)
-        began = time.monotonic()
-        print("xenlab: making dom0's files", file=sys.stderr)
-        if subprocess.run([LAB / "build.sh", WORK], check=False).returncode != 0:
-            raise Broken("dom0's files cannot be made", "tests/xen/lab/build.sh failed", "see the lines above")
-        print(f"xenlab: made after {time.monotonic() - began:.0f} s; booting", file=sys.stderr)
-        save()
-        made.write_text(wanted)
-        print(f"xenlab: the machine is saved after {time.monotonic() - began:.0f} s", file=sys.stderr)
+        files, machine = key(*(p for p in sources if p.name != "lab.py")), key(*sources)
+        if made("files", files, make_files):
+            (WORK / "machine.key").unlink(missing_ok=True)  # its disk is another one now
+        made("machine", machine, save)
+
+
+def made(what, wanted, make):
+    """Makes it, unless it was made of the very same before; whether it had to be made."""
+    mark = WORK / f"{what}.key"
+    if mark.exists() and mark.read_text() == wanted:
+        return False
+    mark.unlink(missing_ok=True)
+    print(f"xenlab: making the lab's {what}", file=sys.stderr)
+    began = time.monotonic()
+    make()
+    mark.write_text(wanted)
+    print(f"xenlab: made in {time.monotonic() - began:.0f} s", file=sys.stderr)
+    return True
+
+
+def make_files():
+    if subprocess.run([LAB / "build.sh", WORK], check=False).returncode != 0:
+        raise Broken("dom0's files cannot be made", "tests/xen/lab/build.sh failed", "see the lines above")
 
 
 def save():
@@ -278,6 +310,7 @@ def make_job(here, command, timeout):
     (tree / ".lab").mkdir()
     passed = {k: v for k, v in os.environ.items()
               if k.startswith("ROOMKEY_") and k not in ("ROOMKEY_BUILD", "ROOMKEY_IMAGES")}
+    passed.setdefault("ROOMKEY_TEST_DEADLINE", str(SLOW))
     lines = [f"export {k}={shlex.quote(v)}" for k, v in sorted(passed.items())]
     if command:
         lines += [f"exec timeout -k 10 {timeout} {shlex.join(command)}"]
@@ -348,7 +381,7 @@ def run(command, timeout, results):
     results.mkdir(parents=True, exist_ok=True)
     with folder() as here:
         job = make_job(here, command, timeout)
-        with Machine(here, job, saving=False) as machine:
+        with core(), Machine(here, job, saving=False) as machine:
             try:
                 return serve(machine, command, timeout, results)
             finally:
@@ -393,6 +426,62 @@ def serve(machine, command, timeout, results):
     return int(status)
 
 
+def test(paths, jobs, timeout, reports):
+    """Runs each test file in a machine of its own, as many at once as told.  0 when all of them passed."""
+    files = []
+    for path in map(Path, paths):
+        found = sorted(path.rglob("test_*.py")) if path.is_dir() else [path]
+        if not found or not found[0].exists():
+            raise Broken(f"no tests in {path}", "neither a test file nor a folder with test_*.py", "name one")
+        files += [f.resolve().relative_to(TOP) for f in found]
+    reports.mkdir(parents=True, exist_ok=True)
+    top = fresh_results()
+    running = set()
+    with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
+        futures = [pool.submit(test_file, file, timeout, reports, top, running) for file in files]
+        try:
+            return 0 if all([future.result() for future in futures]) else 1
+        except BaseException:  # interrupted: nothing is left behind
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in list(running):
+                process.terminate()
+            raise
+
+
+def test_file(file, timeout, reports, top, running):
+    """Whether all tests of the file passed; what it said is shown when it is over."""
+    name = "-".join(file.with_suffix("").parts[1:])
+    results = top / name
+    began = time.monotonic()
+    me = [sys.executable, __file__, "run", "--timeout", str(timeout), "--results", str(results)]
+    pytest = ["python3", "-m", "pytest", "-q", "-p", "no:cacheprovider", str(file), "--tb=short", "--durations=5",
+              "--junitxml=/results/junit.xml"]
+    process = subprocess.Popen(me + pytest, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                               stderr=subprocess.STDOUT, text=True, errors="replace")
+    running.add(process)
+    output = process.communicate()[0]
+    running.discard(process)
+    status = process.returncode
+    report = results / "junit.xml"
+    with contextlib.suppress(OSError):
+        shutil.copy(report, reports / f"xen-{name}.xml")
+    said = [f"-- {file}: exit {status} after {time.monotonic() - began:.0f} s", output]
+    if status != 0:
+        said += [f"{log.name}:\n{tail(log)}" for log in sorted((results / "xen").glob("guest-*.log"))[-5:]]
+        said += [f"{name}:\n{tail(results / name)}" for name in ("console.log", "xen/xl-dmesg.txt")]
+        said += [f"all of it is in {results}"]
+    if status == 124:
+        said += [f"{file} took longer than {timeout} s"]
+    print("\n".join(said), flush=True)
+    return status == 0 and report.exists()
+
+
+def tail(path, lines=30):
+    with contextlib.suppress(OSError):
+        return "\n".join(path.read_text(errors="replace").splitlines()[-lines:])
+    return "(nothing)"
+
+
 def fresh_results():
     """A new folder build/xenlab/results/N; of the older ones the newest are kept."""
     top = WORK / "results"
@@ -411,6 +500,12 @@ def main():
     verbs.add_parser("clean", help="remove all that the lab has made, downloads and results too")
     shell = verbs.add_parser("shell", help="a prompt in dom0")
     command = verbs.add_parser("run", help="run a command in dom0")
+    tests = verbs.add_parser("test", help="run pytest files in dom0, each in a machine of its own")
+    tests.add_argument("--jobs", type=int, default=os.cpu_count(), metavar="N", help="machines at once [processors]")
+    tests.add_argument("--timeout", type=int, default=900, metavar="S", help="seconds a file may take [900]")
+    tests.add_argument("--reports", type=Path, default=TOP / "build" / "reports", metavar="DIR",
+                       help="where the JUnit files go [build/reports]")
+    tests.add_argument("path", nargs="+", help="test files, or folders of them")
     command.add_argument("--timeout", type=int, default=600, metavar="S", help="seconds the command may take [600]")
     command.add_argument("command", nargs=argparse.REMAINDER, help="the command and its arguments")
     for verb in (shell, command):
@@ -429,6 +524,8 @@ def main():
         build()
         if args.verb == "build":
             return 0
+        if args.verb == "test":
+            return test(args.path, args.jobs, args.timeout, args.reports)
         return run(args.command, args.timeout, args.results) if args.verb == "run" else run([], 0, args.results)
     except Broken as broken:
         print(broken, file=sys.stderr)
