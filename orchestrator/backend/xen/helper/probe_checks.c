@@ -116,7 +116,8 @@ bool probe_open(struct probe *p)
     /* Opening it would wait for ever where nobody serves it. */
     if (access(xs_daemon_socket(), R_OK | W_OK) != 0 && !has_xenstore_domain(h)) {
         probe_say(p, "xenstore", XEN_LEVEL_FAULT,
-                  "xenstored does not run (no %s); do: systemctl start xenstored xen-init-dom0",
+                  "xenstored does not run (no %s); do: systemctl start xen, or where that is no "
+                  "unit: xenstored xen-init-dom0",
                   xs_daemon_socket());
         return false;
     }
@@ -287,6 +288,6 @@ void probe_console(struct probe *p)
     else
         probe_say(p, "console", XEN_LEVEL_FAULT,
                   "xenconsoled does not run, and no domain is ready without it; do: systemctl "
-                  "start xenconsoled");
+                  "start xen, or where that is no unit: xenconsoled");
     free(elsewhere);
 }
