@@ -6,6 +6,7 @@ The domains are made by xl, and launched as roomkeyd does it: the words in a nod
 
 import os
 import re
+import signal
 import struct
 import subprocess
 import time
@@ -193,6 +194,18 @@ def test_a_long_log_is_whole_when_it_ends_with_a_crash(domain):
     assert status == PANIC
 
 
+def test_a_console_that_nobody_reads_stops_no_tenant(domain):
+    reader = int(Path("/run/xenconsoled.pid").read_text())
+    d = domain()  # for which it is needed
+    os.kill(reader, signal.SIGSTOP)
+    try:
+        status, text = d.launch("flood", "3000", SEED).end()
+    finally:
+        os.kill(reader, signal.SIGCONT)
+    assert status == PANIC
+    assert len(text) < 3000
+
+
 # ----- what it stands on
 
 
@@ -260,6 +273,14 @@ def test_hello_serves_in_4_mib_and_each_client_may_come_again(domain):
     assert sorted(kind for kind, _ in frames) == [READY, HEALTH, SLOT, SLOT, SLOT]
     assert [struct.unpack("<I", p)[0] for kind, p in frames if kind == SLOT] == [0, WORKERS - 1, 0]
     assert [struct.unpack_from("<QB", p) for kind, p in frames if kind == HEALTH] == [(42, 1)]
+
+
+def test_64_workers_have_channels_of_full_size(domain):
+    d = launch_hello(domain, 256, workers=64)
+    d.says("channels 24852 KiB")
+    for i in (0, 63):
+        [(kind, _)] = d.frames(i, 1)
+        assert kind == HELLO_FRAME
 
 
 def test_it_stops_when_asked_to(domain):
