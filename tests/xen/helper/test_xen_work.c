@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <glob.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -537,6 +538,24 @@ static void a_helper_killed_in_mid_create_leaves_what_destroy_cleans(void **stat
     rig_wait_domains(0);
 }
 
+static void a_create_ends_when_no_console_comes(void **state)
+{
+    struct xen_job job = rig_job(XEN_JOB_CREATE);
+    FILE *out = popen("pidof xenconsoled", "re");
+    int console = -1, pid = 0;
+    struct xen_event e;
+
+    (void)state;
+    assert_true(out && fscanf(out, "%d", &pid) == 1 && pclose(out) == 0);
+    assert_int_equal(kill(pid, SIGSTOP), 0);
+    e = helper_call(&work, &job, idle_image, &console);
+    assert_int_equal(kill(pid, SIGCONT), 0);
+    print_message("  %s\n", e.text);
+    assert_int_equal(e.rc, RC_FAILED);
+    assert_true(strstr(e.text, "console"));
+    assert_nothing_is_left(&job, 0);
+}
+
 static void a_domain_that_nobody_is_told_of_is_destroyed(void **state)
 {
     struct xen_job job = rig_job(XEN_JOB_CREATE);
@@ -588,6 +607,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_guest_cannot_make_us_open_a_terminal_of_its_choice),
         cmocka_unit_test(a_nameless_domain_is_listed_by_its_tag),
         cmocka_unit_test(a_helper_killed_in_mid_create_leaves_what_destroy_cleans),
+        cmocka_unit_test(a_create_ends_when_no_console_comes),
         cmocka_unit_test(a_domain_that_nobody_is_told_of_is_destroyed),
         cmocka_unit_test(a_helper_ends_quietly_with_its_socket),
     };

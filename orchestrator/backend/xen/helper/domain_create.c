@@ -46,6 +46,20 @@ static enum rc check_room(struct host *h, uint64_t memory_kib, struct xen_event 
                        memory_kib, need, free_kib);
 }
 
+/* libxl would look for the name among those of all domains, one by one; ours is unique by itself.
+ * So it is made without one, and the node of the name is written beside, in the same transaction.
+ */
+static enum rc set_name(libxl_domain_create_info *c, const char *name)
+{
+    c->name = strdup("");
+    c->xsdata = calloc(3, sizeof *c->xsdata); /* pairs, and NULL */
+    if (!c->name || !c->xsdata)
+        return RC_NOMEM;
+    c->xsdata[0] = strdup("name");
+    c->xsdata[1] = c->xsdata[0] ? strdup(name) : NULL;
+    return c->xsdata[1] ? RC_OK : RC_NOMEM;
+}
+
 /* Its strings become the configuration's. */
 static enum rc configure(struct host *h, const struct xen_job *job, uint64_t memory_kib,
                          const char *kernel, libxl_domain_config *c)
@@ -53,7 +67,6 @@ static enum rc configure(struct host *h, const struct xen_job *job, uint64_t mem
     libxl_domain_build_info *b = &c->b_info;
 
     c->c_info.type = LIBXL_DOMAIN_TYPE_PVH;
-    c->c_info.name = strdup(job->name);
     memcpy(c->c_info.uuid.uuid, job->uuid, XEN_UUID_SIZE);
     libxl_defbool_set(&c->c_info.run_hotplug_scripts, false);
 
@@ -65,10 +78,14 @@ static enum rc configure(struct host *h, const struct xen_job *job, uint64_t mem
     libxl_defbool_set(&b->numa_placement, false);
     /* All of its memory or none, at once: others are created at the same time. */
     libxl_defbool_set(&b->claim_mode, true);
-    /* The guest grants and maps nothing itself, and has no use for the newer interface. */
+    /* Never migrated: it may read the clock without a trap. */
+    b->tsc_mode = LIBXL_TSC_MODE_NATIVE;
+    libxl_defbool_set(&b->disable_migrate, true);
+    /* It maps nobody's memory, and has no use for the newer grants. */
     b->max_grant_version = 1;
     b->max_maptrack_frames = 0;
-    if (!c->c_info.name || !b->kernel || libxl_cpu_bitmap_alloc(h->xl, &b->avail_vcpus, 1) != 0)
+    if (set_name(&c->c_info, job->name) || !b->kernel ||
+        libxl_cpu_bitmap_alloc(h->xl, &b->avail_vcpus, 1) != 0)
         return RC_NOMEM;
     libxl_bitmap_set(&b->avail_vcpus, 0);
 
@@ -102,10 +119,13 @@ static enum rc build(struct host *h, const struct xen_job *job, uint64_t memory_
 }
 
 /* What libxl does not know of. */
-static enum rc complete(struct host *h, struct xen_event *done, int *console)
+static enum rc complete(struct host *h, const struct xen_job *job, struct xen_event *done,
+                        int *console)
 {
     enum rc rc = nodes_prepare(h->xs, done->domid);
 
+    if (!rc)
+        rc = nodes_rename(h->xs, done->domid, job->uuid, job->name);
     if (rc)
         return answer_text(done, rc, "cannot write the domain's nodes: xenstore: %s", rc_text(rc));
     rc = nodes_console(h->xs, done->domid, console);
@@ -143,7 +163,7 @@ enum rc domain_create(struct host *h, const struct xen_job *job, int image, stru
         return rc;
     rc = build(h, job, memory_kib, image, done);
     if (!rc)
-        rc = complete(h, done, console);
+        rc = complete(h, job, done, console);
     if (rc) {
         if (domain_destroy(h, job->uuid, &ignored))
             fprintf(stderr, "roomkey-xen: %s\n", ignored.text);

@@ -14,11 +14,11 @@
 #define VERSION_MAJOR 4
 #define VERSION_MINOR 14 /* PVH as libxl makes it here; older ones are out of support */
 #define MIB_PAGES     256
-#define MEMORY_FAULT  16ull /* MiB free: not even one tenant */
-#define MEMORY_LOW    256ull
-#define MAPTRACK_EACH 256u /* mappings that one frame tracks */
-#define TENANT_GRANTS 400u /* that dom0 maps of a tenant with 4 workers, about */
-#define MAPTRACK_LOW  1024u
+#define MEMORY_LOW    256ull /* MiB free; less is no fault: tenants that run may have the rest */
+#define MAPTRACK_EACH 256u   /* mappings that one frame tracks */
+/* Of a tenant with 4 workers, at most; a PV dom0's kernel maps each page a second time. */
+#define TENANT_MAPPINGS 800u
+#define MAPTRACK_LOW    1024u
 
 /* The first bytes of a small file, as a string; false when it cannot be read. */
 static bool slurp(const char *path, char *out, size_t size)
@@ -208,7 +208,7 @@ void probe_memory(struct probe *p)
     dom0_memory(p, info.total_pages * 4);
     free_mib = (info.free_pages + info.scrub_pages) / MIB_PAGES;
     if (free_mib < MEMORY_LOW)
-        probe_say(p, "free memory", free_mib < MEMORY_FAULT ? XEN_LEVEL_FAULT : XEN_LEVEL_WARN,
+        probe_say(p, "free memory", XEN_LEVEL_WARN,
                   "%" PRIu64 " of %" PRIu64 " MiB are left for tenants; give dom0 less (dom0_mem= "
                   "on Xen's command line, or xl mem-set 0), or stop other domains",
                   free_mib, info.total_pages / MIB_PAGES);
@@ -235,14 +235,14 @@ void probe_grants(struct probe *p)
     xenhypfs_handle *fs = xenhypfs_open(silent, 0);
     unsigned long frames = parameter(fs, "/params/gnttab_max_frames");
     unsigned long maptrack = parameter(fs, "/params/gnttab_max_maptrack_frames");
-    unsigned long tenants = maptrack * MAPTRACK_EACH / TENANT_GRANTS;
+    unsigned long tenants = maptrack * MAPTRACK_EACH / TENANT_MAPPINGS;
 
     if (fs)
         xenhypfs_close(fs);
     if (frames == 0 || maptrack == 0)
         probe_say(p, "grants", XEN_LEVEL_WARN,
                   "Xen does not tell its limits; with many tenants set gnttab_max_maptrack_frames= "
-                  "on its command line (1024 are enough for about 600)");
+                  "on its command line (1024 are enough for about 300)");
     else if (maptrack < MAPTRACK_LOW)
         probe_say(p, "grants", XEN_LEVEL_WARN,
                   "dom0 can map the rings of about %lu tenants with 4 workers; for more set "
