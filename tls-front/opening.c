@@ -300,8 +300,8 @@ void opening_on_ready(struct conn *c, bool woken, uint64_t asked_us, uint64_t re
     }
     if (c->sm.state == CONN_WAKING)
         proceed(c);
-    else if (c->sm.state == CONN_ROUTE)
-        opening_on_refused(c, RC_FAILED); /* an instance but no route: nonsense */
+    else if (c->sm.state == CONN_ROUTE && wake_join(c->w, c, o->hello.name))
+        opening_on_refused(c, RC_FAILED); /* else: the route was invalidated before it came */
 }
 
 /* The handshake is over: hand over now, or wait for a channel, or give up. */

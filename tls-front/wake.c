@@ -205,8 +205,12 @@ void wake_on_ready(struct worker *w, const struct control_ready *m, int *fds)
     struct tenant *t = tenant_find(w, m->tenant);
     enum rc rc;
 
-    if (!k || !t)
+    if (!k)
         return; /* everybody has left */
+    if (!t) { /* but those whose route was invalidated before they came: they ask anew */
+        end(w, k, tell_ready, m);
+        return;
+    }
     rc = channel_ready(w, t, m, fds);
     if (rc) {
         struct control_refused refused = {.why = (uint16_t)rc};

@@ -138,6 +138,73 @@ static void what_follows_finished_in_one_segment_reaches_the_tenant_unopened(voi
     hang_up(&c, &p);
 }
 
+/* Back when the worker has read all that was sent to it before. */
+static void worker_has_read(const char *unknown)
+{
+    struct rig_tls how = {.name = unknown};
+    struct rig_client c;
+    struct control_msg m;
+
+    rig_hello(&rig, &c, &how);
+    rig_expect(&rig, CONTROL_WAKE, &m);
+    assert_string_equal(m.wake.hostname, unknown);
+    rig_refuse(&rig, m.wake.request, RC_NOT_FOUND);
+    assert_false(rig_shake(&c));
+    rig_hang_up(&c, false);
+}
+
+/* It joins a wake whose ROUTE has come and is no longer true. */
+static void who_comes_after_an_invalidate_in_mid_wake_is_served_too(void **state)
+{
+    struct control_msg m, invalidate = {.type = CONTROL_INVALIDATE, .tenant = RIG_TENANT};
+    struct rig_tls how = {0};
+    struct rig_client a, b;
+    struct peer p, q;
+
+    (void)state;
+    rig_hello(&rig, &a, &how);
+    rig_expect(&rig, CONTROL_WAKE, &m);
+    rig_route(&rig, m.wake.request, 10000, true);
+    assert_true(rig_shake(&a));
+    rig_send(&rig, &invalidate, NULL, 0);
+    rig_hello(&rig, &b, &how);
+    worker_has_read("one.example");
+    rig_ready(&rig, m.wake.request, &tenant);
+    peer_take(&tenant, &p);
+
+    peer_answer_wake(&rig, &tenant);
+    assert_true(rig_shake(&b));
+    peer_take(&tenant, &q);
+    hang_up(&a, &p);
+    hang_up(&b, &q);
+}
+
+/* Nobody knows the tenant any more when its READY comes. */
+static void who_is_left_alone_after_an_invalidate_in_mid_wake_is_served_too(void **state)
+{
+    struct control_msg m, invalidate = {.type = CONTROL_INVALIDATE, .tenant = RIG_TENANT};
+    struct rig_tls how = {0};
+    struct rig_client a, b;
+    struct peer q;
+
+    (void)state;
+    rig_hello(&rig, &a, &how);
+    rig_expect(&rig, CONTROL_WAKE, &m);
+    rig_route(&rig, m.wake.request, 10000, true);
+    assert_true(rig_shake(&a));
+    rig_send(&rig, &invalidate, NULL, 0);
+    rig_hello(&rig, &b, &how);
+    worker_has_read("one.example");
+    rig_hang_up(&a, true);
+    worker_has_read("two.example");
+    rig_ready(&rig, m.wake.request, &tenant);
+
+    peer_answer_wake(&rig, &tenant);
+    assert_true(rig_shake(&b));
+    peer_take(&tenant, &q);
+    hang_up(&b, &q);
+}
+
 static void expect_503(struct rig_client *c)
 {
     char page[2048];
@@ -310,6 +377,8 @@ int main(void)
         TEST(a_handover_carries_on_what_the_handshake_agreed_in_every_suite),
         TEST(a_ticket_resumes_with_its_own_tenant),
         TEST(what_follows_finished_in_one_segment_reaches_the_tenant_unopened),
+        TEST(who_comes_after_an_invalidate_in_mid_wake_is_served_too),
+        TEST(who_is_left_alone_after_an_invalidate_in_mid_wake_is_served_too),
         TEST(a_refusal_after_the_route_is_a_503_page),
         TEST(no_instance_by_the_deadline_is_a_503_page),
         TEST(an_unknown_name_is_an_alert_and_its_owner_is_asked_each_time),
