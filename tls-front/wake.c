@@ -14,6 +14,9 @@
 #include "tls-front/route.h"
 #include "tls-front/worker.h"
 
+/* roomkeyd's deadline is a little before ours. */
+#define SLACK_US 100000u
+
 struct wake {
     uint64_t request;
     uint64_t sent_us; /* clock_us() of the WAKE */
@@ -145,7 +148,11 @@ static void tell_refused(struct wake *k, struct conn *c, bool first, const void 
 {
     const struct control_refused *m = with;
 
-    (void)k, (void)first;
+    (void)first;
+    /* That was the deadline of who began it: who has joined it later has time left. */
+    if (m->why == RC_TIMEDOUT && c->opening->deadline_us > clock_us() + SLACK_US &&
+        wake_join(c->w, c, k->hostname) == RC_OK)
+        return;
     opening_on_refused(c, m->why > 0 && m->why < RC_NR ? (enum rc)m->why : RC_FAILED);
 }
 
@@ -207,7 +214,7 @@ void wake_on_ready(struct worker *w, const struct control_ready *m, int *fds)
 
     if (!k)
         return; /* everybody has left */
-    if (!t) { /* but those whose route was invalidated before they came: they ask anew */
+    if (!t) {   /* but those whose route was invalidated before they came: they ask anew */
         end(w, k, tell_ready, m);
         return;
     }

@@ -5,10 +5,10 @@
  * sending WAKE if it is the first; ROUTE and READY come back by request id and
  * are passed on to all that wait (opening.h); READY ends the wake.
  *
- * Failure modes: REFUSED ends it likewise.  A connection that gives up leaves; a
- * wake that nobody waits for is forgotten, and its answer dropped.  While there is no
- * control socket wakes wait, and are sent (again) when there is one; each
- * connection's own deadline bounds that. */
+ * Failure modes: REFUSED ends it likewise; for its deadline, only for those who have
+ * waited as long.  A connection that gives up leaves; a wake that nobody waits for is
+ * forgotten, and its answer dropped.  While there is no control socket wakes wait, and
+ * are sent (again) when there is one; each connection's own deadline bounds that. */
 #ifndef TLS_FRONT_WAKE_H
 #define TLS_FRONT_WAKE_H
 

@@ -153,6 +153,25 @@ static void worker_has_read(const char *unknown)
     rig_hang_up(&c, false);
 }
 
+/* The deadline is that of the one who began the wake. */
+static void who_joins_a_wake_late_may_wait_for_longer_than_it(void **state)
+{
+    struct rig_tls how = {0};
+    struct control_msg m;
+    struct rig_client c;
+    struct peer p;
+
+    (void)state;
+    rig_hello(&rig, &c, &how);
+    rig_expect(&rig, CONTROL_WAKE, &m);
+    rig_route(&rig, m.wake.request, 10000, true);
+    assert_true(rig_shake(&c));
+    rig_refuse(&rig, m.wake.request, RC_TIMEDOUT);
+    peer_answer_wake(&rig, &tenant);
+    peer_take(&tenant, &p);
+    hang_up(&c, &p);
+}
+
 /* It joins a wake whose ROUTE has come and is no longer true. */
 static void who_comes_after_an_invalidate_in_mid_wake_is_served_too(void **state)
 {
@@ -377,6 +396,7 @@ int main(void)
         TEST(a_handover_carries_on_what_the_handshake_agreed_in_every_suite),
         TEST(a_ticket_resumes_with_its_own_tenant),
         TEST(what_follows_finished_in_one_segment_reaches_the_tenant_unopened),
+        TEST(who_joins_a_wake_late_may_wait_for_longer_than_it),
         TEST(who_comes_after_an_invalidate_in_mid_wake_is_served_too),
         TEST(who_is_left_alone_after_an_invalidate_in_mid_wake_is_served_too),
         TEST(a_refusal_after_the_route_is_a_503_page),

@@ -376,6 +376,15 @@ static void on_refused(struct race *r, struct race_conn *c)
         give_up(r, c);
 }
 
+static void on_timed_out(struct race *r, struct race_conn *c)
+{
+    /* It may have joined the wake later, and have time left. */
+    if (c->deadline_us > race_now(r) + 100000)
+        wake_join(r, c);
+    else
+        on_refused(r, c);
+}
+
 /*----- what the worker hears -----*/
 
 static void on_route(struct race *r, unsigned index, const struct control_route *m)
@@ -425,7 +434,8 @@ static void dispatch(struct race *r, unsigned index, struct race_message *e)
         break;
     case CONTROL_REFUSED:
         race_note(r, "worker %u hears REFUSED: %s", index, m->refused.text);
-        answered(r, index, m->refused.request, on_refused);
+        answered(r, index, m->refused.request,
+                 m->refused.why == RC_TIMEDOUT ? on_timed_out : on_refused);
         break;
     case CONTROL_RELEASE:
         race_note(r, "worker %u hears RELEASE%s, generation %llu", index,
