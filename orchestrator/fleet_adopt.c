@@ -92,12 +92,19 @@ static enum rc adopt(struct fleet *f, const struct registry_instance *row)
     start.memory = tenant.memory ? tenant.memory : (uint64_t)image.memory_kib << 10;
     start.idle_ms = tenant.idle_ms;
     /* So that another can still be ready for those who wait. */
-    start.deadline_ms = row->state == REGISTRY_INSTANCE_STARTING ? tenant_start_deadline(t)
-                                                                 : f->limits.trial_start_ms;
+    start.deadline_ms = row->state == REGISTRY_INSTANCE_STARTING
+                            ? tenant_start_deadline(t, t->current != NULL)
+                            : f->limits.trial_start_ms;
     rc = instance_adopt(f, t, &start, &i);
     alarm_set(&f->alarms, &t->soon, 0);
     if (rc)
         return rc;
+    if (t->current && row->state == REGISTRY_INSTANCE_STARTING) {
+        if (t->trial)
+            tenant_retire_trial(t);
+        t->trial = i;
+        return RC_OK;
+    }
     /* By id: a later one is the one that takes new connections. */
     if (t->current)
         tenant_retire_current(t, f->limits.retire_ms, true);

@@ -74,6 +74,14 @@ void instance_set_idle(struct instance *i, uint32_t ms)
         instance_arm(i, 0); /* to reckon anew */
 }
 
+void instance_hurry(struct instance *i, uint32_t ms)
+{
+    uint64_t now = now_us(i), due = i->asked_us + (uint64_t)ms * 1000;
+
+    if (i->sm.state == INSTANCE_STARTING && i->alarm.set && i->alarm.due > due)
+        instance_arm(i, due > now ? (due - now) / 1000 : 0);
+}
+
 void instance_retire(struct instance *i, uint32_t ms, bool patient)
 {
     uint64_t until = now_us(i) + (uint64_t)ms * 1000;

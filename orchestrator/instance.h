@@ -145,6 +145,8 @@ bool instance_serves(const struct instance *i);
 void instance_touch(struct instance *i);
 /* The tenant's idle time has changed. */
 void instance_set_idle(struct instance *i, uint32_t ms);
+/* While it starts: its deadline is `ms` after it was asked for, if that is sooner. */
+void instance_hurry(struct instance *i, uint32_t ms);
 /* Stop for good; calling again may shorten the deadline. */
 void instance_retire(struct instance *i, uint32_t ms, bool patient);
 /* End it at once, for that reason. */

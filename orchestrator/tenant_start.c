@@ -52,12 +52,12 @@ static void start_failed(struct tenant *t, uint64_t image, const char *ref, cons
     pause_starts(t, why);
 }
 
-uint32_t tenant_start_deadline(const struct tenant *t)
+uint32_t tenant_start_deadline(const struct tenant *t, bool beside)
 {
     const struct fleet_limits *limits = &t->fleet->limits;
 
     /* So that the last good one can still be ready for those who wait. */
-    if (!t->current && tenant_on_trial(t) && limits->trial_start_ms < limits->start_ms)
+    if (!beside && tenant_on_trial(t) && limits->trial_start_ms < limits->start_ms)
         return limits->trial_start_ms;
     return limits->start_ms;
 }
@@ -91,7 +91,7 @@ void tenant_start_now(struct tenant *t)
         start.memory =
             route.tenant.memory ? route.tenant.memory : (uint64_t)route.image.memory_kib << 10;
         start.idle_ms = route.tenant.idle_ms;
-        start.deadline_ms = tenant_start_deadline(t);
+        start.deadline_ms = tenant_start_deadline(t, t->current != NULL);
         rc = instance_start(f, t, &start, &i);
         if (rc)
             fleet_end_row(f, row.id, rc_text(rc));

@@ -60,6 +60,7 @@ void tenant_change_over(struct tenant *t)
     if (old)
         tenant_retire_current(t, t->fleet->limits.retire_ms, true);
     t->current = now;
+    instance_hurry(now, tenant_start_deadline(t, false)); /* nobody serves meanwhile, now */
     t->again = true;
 }
 

@@ -60,8 +60,9 @@ static void look_at(struct race *r, const struct instance *i)
 
     if (i->sm.state == INSTANCE_DRAINING && !life->draining_us)
         life->draining_us = race_now(r);
-    else if (ready || i->sm.state == INSTANCE_STARTING)
+    else if ((ready || i->sm.state == INSTANCE_STARTING) && !life->stopping)
         life->draining_us = 0;
+    life->stopping = life->stopping || i->sm.state == INSTANCE_STOPPING;
     if (ready && race_is_bad(i->image_ref))
         race_broken(r, "%s is ready with %s", i->tenant->name, i->image_ref);
     life->ready = life->ready || ready;

@@ -272,7 +272,7 @@ static void down(struct race *r)
     for (unsigned n = 0; n < r->tenants_nr; n++)
         r->tenants[n].removing = false;
     for (unsigned n = 0; n < r->lives_nr; n++)
-        if (!r->lives[n].ended)
+        if (!r->lives[n].ended && !r->lives[n].stopping)
             r->lives[n].draining_us = 0; /* it may begin anew */
 }
 
@@ -306,6 +306,10 @@ void race_roomkeyd_stops(struct race *r)
     r->stopping = true;
     for (unsigned n = 0; n < r->lives_nr; n++)
         r->lives[n].hurried = true;
+    for (unsigned w = 0; w < HOUSE_WORKERS; w++)
+        if (!r->workers[w].connected) /* it is not waited for */
+            for (struct race_channel *ch = r->workers[w].channels; ch; ch = ch->next)
+                ch->late = true;
     fleet_stop(r->house->fleet, false, on_left, &stopped);
     race_check(r);
     while (!stopped) {

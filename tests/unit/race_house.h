@@ -55,6 +55,7 @@ struct race_life {
     bool excused;         /* it may end in any way at any time */
     bool hurried;         /* somebody asked for its end: drain_ms is enough */
     bool forced;          /* its successor is there: retire_ms */
+    bool stopping;        /* it had its time to end connections */
     bool ended;           /* the fleet has let go of it */
     uint64_t draining_us; /* 0: it is not */
 };

@@ -430,6 +430,24 @@ static void a_crash_of_the_old_one_while_the_new_boots_waits_for_the_new(void **
     assert_int_equal(fake_starts(h->backend), 2);
 }
 
+/* Alone it has no more time than one that was woken, so that the old version can still serve. */
+static void a_boot_that_comes_to_be_all_there_is_refuses_nobody(void **state)
+{
+    struct house *h = *state;
+    uint64_t request;
+
+    house_awake(h, 0, "acme.example");
+    house_upgrade(h, "acme", "web:hangs", 0);
+    for (struct backend_instance *i = acme(h); i; i = i->next)
+        if (i->generation == 1)
+            fake_crash(i);
+    house_settle(h);
+    request = house_wake(h, 0, "acme.example");
+    house_pass(h, h->limits.trial_start_ms + 100);
+    assert_int_equal(house_ready(h, 0, request).generation, 3);
+    assert_string_equal(acme(h)->ref, "web:1");
+}
+
 static void an_upgrade_that_waits_survives_a_restart(void **state)
 {
     struct house *h = *state;
@@ -484,6 +502,7 @@ int main(void)
         T(a_boot_that_fails_when_another_version_is_wished_for_refuses_nobody),
         T(the_way_back_calls_a_waiting_upgrade_off),
         T(a_crash_of_the_old_one_while_the_new_boots_waits_for_the_new),
+        T(a_boot_that_comes_to_be_all_there_is_refuses_nobody),
         T(an_upgrade_that_waits_survives_a_restart),
         T(a_first_version_that_never_ran_is_still_something_to_go_back_to),
     };

@@ -386,6 +386,30 @@ static void a_boot_on_trial_that_roomkeyd_left_refuses_nobody(void **state)
     assert_string_equal(acme(h)->ref, "web:1");
 }
 
+/* It takes no connection before it is ready, and perhaps it never is. */
+static void a_new_version_that_boots_when_roomkeyd_dies_is_tried_on(void **state)
+{
+    struct house *h = *state;
+    struct control_instance id = house_awake(h, 0, "acme.example");
+    uint64_t request;
+
+    house_upgrade(h, "acme", "web:hangs", 0);
+    house_pass(h, 10);
+    assert_int_equal(fake_count(h->backend), 2);
+    house_crash(h);
+    house_restart(h);
+    assert_int_equal(fleet_worker_hello(h->fleet, 0), RC_OK);
+    house_instance(h, 0, CONTROL_HOLDING, &id);
+    house_say(h, 0, &synced);
+    house_worker(h, 1);
+    request = house_wake(h, 1, "acme.example");
+    assert_int_equal(house_ready(h, 1, request).generation, 1);
+    house_pass(h, h->limits.start_ms + 10);
+    assert_string_equal(house_row(h, "acme").image_ref, "web:1");
+    assert_null(house_told(h, 0, CONTROL_RELEASE));
+    assert_int_equal(fake_count(h->backend), 1);
+}
+
 static void one_taken_over_that_does_not_answer_is_killed(void **state)
 {
     struct house *h = *state;
@@ -441,6 +465,7 @@ int main(void)
         T(one_that_had_its_successor_takes_no_connection_after_a_restart),
         T(one_that_was_told_to_stop_is_no_crash_of_the_next_roomkeyd),
         T(a_boot_on_trial_that_roomkeyd_left_refuses_nobody),
+        T(a_new_version_that_boots_when_roomkeyd_dies_is_tried_on),
         T(one_taken_over_that_does_not_answer_is_killed),
         T(a_second_hello_of_another_process_ends_the_first),
     };
