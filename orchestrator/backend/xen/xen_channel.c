@@ -76,13 +76,11 @@ enum rc xen_channel_grants(const void *copy, uint32_t ring_ref, struct xen_grant
 
     memcpy(&left, (const char *)copy + offsetof(struct ring_page, left_order), sizeof left);
     memcpy(&right, (const char *)copy + offsetof(struct ring_page, right_order), sizeof right);
-    if (left < RING_ORDER_MIN || left > RING_ORDER_MAX || right < RING_ORDER_MIN ||
-        right > RING_ORDER_MAX)
+    if (left < RING_ORDER_MIN || left > LAUNCH_LEFT_ORDER || right < RING_ORDER_MIN ||
+        right > LAUNCH_RIGHT_ORDER)
         return RC_MALFORMED;
     out->bytes = ring_bytes(left, right);
     out->nr = (unsigned)(out->bytes / RING_PAGE_SIZE);
-    if (out->nr > 1 + XEN_GRANTS_MAX)
-        return RC_MALFORMED;
     out->ref[0] = ring_ref;
     memcpy(out->ref + 1, (const char *)copy + offsetof(struct ring_page, grants),
            (out->nr - 1) * sizeof out->ref[0]);

@@ -13,12 +13,16 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "common/core/launch.h"
 #include "common/core/rc.h"
 #include "common/core/ring.h"
 #include "common/host/doorbell.h"
 
-/* As many as the page has room for. */
-#define XEN_GRANTS_MAX ((RING_PAGE_SIZE - sizeof(struct ring_page)) / sizeof(uint32_t))
+/* Of both rings, which are never larger than a worker's: what all of dom0 can map is
+ * limited, and a tenant that says more would take it from the others. */
+#define XEN_GRANTS_MAX (((1u << LAUNCH_LEFT_ORDER) + (1u << LAUNCH_RIGHT_ORDER)) / RING_PAGE_SIZE)
+_Static_assert(sizeof(struct ring_page) + XEN_GRANTS_MAX * sizeof(uint32_t) <= RING_PAGE_SIZE,
+               "the page has room for them");
 
 struct xen_grants {
     uint32_t ref[1 + XEN_GRANTS_MAX]; /* the page, left ring, right ring */
