@@ -180,6 +180,25 @@ static void a_watcher_that_dies_misses_nothing(void **state)
     end(&booting);
 }
 
+static void a_watcher_that_hangs_is_replaced(void **state)
+{
+    struct stage *s = *state;
+    struct act a;
+    pid_t pid;
+
+    stage_close(s);
+    s->settings.job_ms = 1000;
+    stage_open(s);
+    act_run(&a, s, "acme", 5);
+    pid = s->watcher->hello.pid;
+    assert_int_equal(kill(pid, SIGSTOP), 0);
+    stage_until(s, s->watchers == 2 && stage_watches(s, 5));
+    stage_until(s, kill(pid, 0) != 0);
+    stage_vanish(s, 5);
+    stage_until(s, a.exited);
+    act_dispose(&a);
+}
+
 static void a_destroy_that_fails_is_tried_again(void **state)
 {
     struct stage *s = *state;
@@ -260,6 +279,7 @@ int main(void)
         TEST(one_that_talks_nonsense_is_replaced),
         TEST(one_that_dies_idle_is_replaced),
         TEST(a_watcher_that_dies_misses_nothing),
+        TEST(a_watcher_that_hangs_is_replaced),
         TEST(a_destroy_that_fails_is_tried_again),
         TEST(starts_go_before_destroys),
         TEST(without_the_program_it_does_not_open),

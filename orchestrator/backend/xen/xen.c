@@ -118,7 +118,7 @@ static enum rc xen_open(uv_loop_t *loop, const char *state_dir, struct backend *
     rc = xen_helpers_open(&b->helpers, loop, &b->alarms, settings->helpers, settings->job_ms);
     if (rc)
         goto close_alarms;
-    xen_watcher_open(&b->watcher, loop, &b->alarms);
+    xen_watcher_open(&b->watcher, loop, &b->alarms, settings->job_ms);
     xen_reaper_init(&b->reaper, &b->helpers, &b->alarms, on_idle, b);
     b->pool = (struct xen_pool){.helpers = &b->helpers,
                                 .reaper = &b->reaper,

@@ -1,5 +1,6 @@
 #include "orchestrator/backend/xen/xen_watcher.h"
 
+#include <inttypes.h>
 #include <string.h>
 
 #include "common/core/check.h"
@@ -25,6 +26,17 @@ static void again(struct xen_watcher *w)
     w->pause_ms = w->pause_ms * 2 < PAUSE_MAX_MS ? w->pause_ms * 2 : PAUSE_MAX_MS;
 }
 
+/* It has a word for each domain every XEN_USAGE_MS. */
+static void expect_words(struct xen_watcher *w)
+{
+    if (!w->child)
+        return;
+    if (RB_EMPTY(&w->all))
+        alarm_clear(w->alarms, &w->alarm);
+    else
+        alarm_set(w->alarms, &w->alarm, XEN_USAGE_MS + w->patience_ms);
+}
+
 static void tell_of(struct xen_watcher *w, const struct xen_watch *one, uint32_t type)
 {
     struct xen_job job = {.type = type, .domid = one->domid, .token = one->token};
@@ -44,6 +56,7 @@ static void on_event(void *arg, const struct xen_event *event, int *fd)
 
     (void)fd;
     w->pause_ms = PAUSE_MS;
+    expect_words(w);
     if (event->type < XEN_PUBLISHED) {
         log_error("roomkey-xen watch: an answer to what nobody asked");
         again(w);
@@ -63,18 +76,27 @@ static void on_alarm(struct alarm *a)
     struct xen_watcher *w = CONTAINER_OF(a, struct xen_watcher, alarm);
     struct xen_watch *one;
 
+    if (w->child) {
+        log_error("roomkey-xen watch has said nothing for %" PRIu32 " ms: it is killed",
+                  XEN_USAGE_MS + w->patience_ms);
+        again(w);
+        return;
+    }
     if (xen_child_start(w->loop, "watch", &events, w, &w->child)) {
         w->child = NULL;
         again(w);
         return;
     }
+    expect_words(w);
     RB_FOREACH(one, xen_watches, &w->all)
     tell_of(w, one, XEN_JOB_WATCH);
 }
 
-void xen_watcher_open(struct xen_watcher *w, uv_loop_t *loop, struct alarms *alarms)
+void xen_watcher_open(struct xen_watcher *w, uv_loop_t *loop, struct alarms *alarms,
+                      uint32_t patience_ms)
 {
-    *w = (struct xen_watcher){.loop = loop, .alarms = alarms, .pause_ms = PAUSE_MS};
+    *w = (struct xen_watcher){
+        .loop = loop, .alarms = alarms, .patience_ms = patience_ms, .pause_ms = PAUSE_MS};
     RB_INIT(&w->all);
     alarm_init(&w->alarm, on_alarm);
     on_alarm(&w->alarm);
@@ -92,12 +114,16 @@ void xen_watcher_close(struct xen_watcher *w)
 void xen_watch_begin(struct xen_watcher *w, struct xen_watch *one, uint32_t domid,
                      const uint8_t uuid[XEN_UUID_SIZE])
 {
+    bool first = RB_EMPTY(&w->all);
+
     CHECK(!one->on);
     one->on = true;
     one->domid = domid;
     one->token = ++w->token;
     memcpy(one->uuid, uuid, XEN_UUID_SIZE);
     RB_INSERT(xen_watches, &w->all, one);
+    if (first)
+        expect_words(w);
     tell_of(w, one, XEN_JOB_WATCH);
 }
 
@@ -107,5 +133,7 @@ void xen_watch_end(struct xen_watcher *w, struct xen_watch *one)
         return;
     one->on = false;
     RB_REMOVE(xen_watches, &w->all, one);
+    if (RB_EMPTY(&w->all))
+        expect_words(w);
     tell_of(w, one, XEN_JOB_UNWATCH);
 }

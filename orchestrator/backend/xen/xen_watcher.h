@@ -1,8 +1,9 @@
 /* The one process that tells what happens to domains, and who is told.
  *
  * The happy path: xen_watch_begin -> … on_event -> xen_watch_end.  Failure: the
- * process dies: another one is started after a growing pause and told of all
- * domains anew, so that an event comes late, or twice, but is not lost. */
+ * process dies, or says nothing for so long that it must hang: another one is
+ * started after a growing pause and told of all domains anew, so that an event comes
+ * late, or twice, but is not lost. */
 #ifndef XEN_WATCHER_H
 #define XEN_WATCHER_H
 
@@ -32,13 +33,16 @@ struct xen_watcher {
     uv_loop_t *loop;         /* borrowed */
     struct alarms *alarms;   /* borrowed */
     struct xen_child *child; /* owned; NULL: comes when `alarm` rings */
-    struct xen_watches all;  /* borrowed, by token */
+    struct xen_watches all;  /* borrowed, by token: while there are any, `alarm` is the
+                                child's deadline to say something */
     struct alarm alarm;
     uint64_t token;
-    uint32_t pause_ms;
+    uint32_t patience_ms, pause_ms;
 };
 
-void xen_watcher_open(struct xen_watcher *w, uv_loop_t *loop, struct alarms *alarms);
+/* `patience_ms`: what it may be late with what it says every XEN_USAGE_MS. */
+void xen_watcher_open(struct xen_watcher *w, uv_loop_t *loop, struct alarms *alarms,
+                      uint32_t patience_ms);
 void xen_watcher_close(struct xen_watcher *w);
 
 void xen_watch_begin(struct xen_watcher *w, struct xen_watch *one, uint32_t domid,
