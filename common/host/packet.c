@@ -9,6 +9,7 @@
 
 #include "common/core/check.h"
 #include "common/core/container_of.h"
+#include "common/core/secret.h"
 
 /* A peer that floods us must not keep the loop from everyone else. */
 #define MESSAGES_PER_WAKE 32
@@ -120,6 +121,7 @@ static void free_first(struct packet *p)
         p->last = &p->first;
     p->queued--;
     close_fds(q->fds, q->nfds);
+    secret_wipe(q->buf, q->len); /* some messages hold one */
     free(q);
 }
 
