@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import tempfile
+import time
 from pathlib import Path
 
 
@@ -85,7 +86,7 @@ class Xen:
             for part in zip(st.st_dev.to_bytes(8, "little"), st.st_ino.to_bytes(8, "little")):
                 for byte in part:
                     number = (number ^ byte) * 1099511628211 % (1 << 64)
-            self.prefix = f"rk-{number & 0xffffffff:08x}-"
+            self.prefix = f"rk-{number >> 32:08x}-"
         return self.prefix
 
     def running(self):
@@ -94,13 +95,11 @@ class Xen:
 
     def clear(self):
         """Destroys all that is still there, with no roomkeyd about; a helper may still be at work on one."""
-        for _ in range(100):
-            left = self.running() if self.house.state.exists() else []
-            if not left:
-                return
+        end = time.monotonic() + 60
+        while left := self.running() if self.house.state.exists() else []:
+            assert time.monotonic() < end, f"domains that cannot be destroyed: {left}"
             for domid in left:
                 subprocess.run(["xl", "destroy", str(domid)], capture_output=True, check=False)
-        raise AssertionError(f"domains that cannot be destroyed: {left}")
 
     def exists(self, domid):
         return domid in domains()

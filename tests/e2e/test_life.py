@@ -151,9 +151,9 @@ def test_a_killed_worker_is_replaced_and_the_tenants_serve_on(make_house):
     house.add_images("probe:1.0.0")
     house.add_tenant("acme")
     house.curl("acme", "/version")
-    worker = children(house.front.pid)[0]
+    worker = house.worker_pids()[0]
     os.kill(worker, signal.SIGKILL)
-    until(lambda: [p for p in children(house.front.pid) if p != worker], "a new worker")
+    until(lambda: [p for p in house.worker_pids() if p != worker], "a new worker")
     assert house.curl("acme", "/version") == "1.0.0\n"
     assert len(house.running("acme")) == 1
 
@@ -174,9 +174,9 @@ def test_a_ticket_is_good_at_every_worker_and_after_a_restart_of_one(make_house,
             return again.session_reused
 
     assert all(resumed() for _ in range(12))
-    before = children(house.front.pid)
+    before = house.worker_pids()
     os.kill(before[0], signal.SIGKILL)
-    until(lambda: len(children(house.front.pid)) == 2 and children(house.front.pid) != before, "a new worker")
+    until(lambda: len(house.worker_pids()) == 2 and house.worker_pids() != before, "a new worker")
     assert all(resumed() for _ in range(12))
 
 
@@ -189,8 +189,3 @@ def test_a_clean_stop_leaves_nothing(make_house):
     assert machines
     assert house.stop() == {"front": 0, "orchestrator": 0}
     assert not [m for m in machines if house.machines.exists(m)]
-
-
-def children(pid):
-    with open(f"/proc/{pid}/task/{pid}/children") as f:
-        return [int(p) for p in f.read().split()]
