@@ -2,8 +2,8 @@
  * before the loop, and for libuv's pool.
  *
  * The happy path: the helper is started, answers, and is ended.  Failure: it cannot
- * be started, dies (RC_FAILED), or takes longer than the deadline (RC_TIMEDOUT, and
- * it is killed): `text` says so. */
+ * be started, dies (RC_FAILED), or says nothing for XEN_CALL_MS (RC_TIMEDOUT, and it
+ * is killed): `text` says so. */
 #ifndef XEN_CALL_H
 #define XEN_CALL_H
 
