@@ -109,8 +109,8 @@ struct alarms *fleet_alarms(struct fleet *f);
 
 /*----- workers -----*/
 
-/* The peer said HELLO (its version is right): RC_OK, or RC_INVAL: no such channel. */
-RC_MUST_CHECK enum rc fleet_worker_hello(struct fleet *f, unsigned worker);
+/* The peer said HELLO: its version is right, and there is a channel for it. */
+void fleet_worker_hello(struct fleet *f, unsigned worker);
 /* Any later message of it.  RC_MALFORMED: it makes no sense, close the connection. */
 RC_MUST_CHECK enum rc fleet_worker_message(struct fleet *f, unsigned worker,
                                            const struct control_msg *m);
@@ -174,9 +174,8 @@ struct fleet_instance_info {
 typedef void fleet_instance_cb(void *arg, const struct fleet_instance_info *info);
 /* Of a tenant (0: all), by id. */
 void fleet_instances(struct fleet *f, uint64_t tenant, fleet_instance_cb *cb, void *arg);
-/* "absent", "failed", or its current instance's state; `why` (may be NULL) tells of
- * a failure. */
-const char *fleet_tenant_state(struct fleet *f, uint64_t tenant, const char **why);
+/* "absent", "failed", or its current instance's state. */
+const char *fleet_tenant_state(struct fleet *f, uint64_t tenant);
 
 /* Names are those of /metrics: roomkey_<name>. */
 #define FLEET_COUNTERS(X)                                               \

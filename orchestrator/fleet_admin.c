@@ -212,12 +212,10 @@ void fleet_instances(struct fleet *f, uint64_t tenant, fleet_instance_cb *cb, vo
         show(f, i, cb, arg);
 }
 
-const char *fleet_tenant_state(struct fleet *f, uint64_t tenant, const char **why)
+const char *fleet_tenant_state(struct fleet *f, uint64_t tenant)
 {
     struct tenant *t = fleet_tenant(f, tenant);
 
-    if (why)
-        *why = t && t->pause.set ? t->why : "";
     if (t && t->current)
         return instance_state_text(t->current);
     return t && t->pause.set ? "failed" : "absent";

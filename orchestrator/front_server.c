@@ -164,7 +164,7 @@ static void on_hello(struct peer *p, const struct control_hello *m)
     welcome.welcome.handover_version = HANDOVER_VERSION;
     welcome.welcome.channels = (uint16_t)channels;
     send_to(p, &welcome, NULL, 0);
-    CHECK(fleet_worker_hello(s->fleet, p->worker) == RC_OK);
+    fleet_worker_hello(s->fleet, p->worker);
     log_info("front worker %u is here (pid %u)", p->worker, m->pid);
 }
 

@@ -86,20 +86,17 @@ const uint64_t *fleet_worker_counters(const struct fleet *f, unsigned worker)
                                                                        : NULL;
 }
 
-enum rc fleet_worker_hello(struct fleet *f, unsigned worker)
+void fleet_worker_hello(struct fleet *f, unsigned worker)
 {
-    struct worker *w;
+    struct worker *w = &f->workers[worker];
 
-    if (worker >= f->limits.channels)
-        return RC_INVAL;
-    w = &f->workers[worker];
+    CHECK(worker < f->limits.channels);
     if (w->connected)
         fleet_worker_lost(f, worker);
     alarm_clear(&f->alarms, &w->grace);
     w->connected = w->known = true;
     memset(w->counters, 0, sizeof w->counters);
     for_all(f, slots_on_worker_back, worker);
-    return RC_OK;
 }
 
 void fleet_worker_lost(struct fleet *f, unsigned worker)

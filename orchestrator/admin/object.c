@@ -67,7 +67,7 @@ json_t *object_tenant(struct admin_house *house, const struct registry_tenant *t
         upgrade_of(t), "hosts", hosts, "memory", (json_int_t)memory, "idle_ms",
         (json_int_t)t->idle_ms, "max_connections", (json_int_t)t->max_connections,
         "wake_timeout_ms", (json_int_t)t->wake_timeout_ms, "generation", (json_int_t)t->generation,
-        "instance_state", fleet_tenant_state(house->fleet, t->id, NULL), "created_at",
+        "instance_state", fleet_tenant_state(house->fleet, t->id), "created_at",
         (json_int_t)t->created_at));
 }
 

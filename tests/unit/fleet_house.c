@@ -105,7 +105,7 @@ void house_worker(struct house *h, unsigned worker)
 {
     struct control_msg m = {.type = CONTROL_SYNCED};
 
-    must(h, fleet_worker_hello(h->fleet, worker));
+    fleet_worker_hello(h->fleet, worker);
     house_say(h, worker, &m);
 }
 

@@ -597,8 +597,7 @@ void race_connect(struct race *r, unsigned index)
     race_note(r, "worker %u connects", index);
     race_note_late(r, index);
     w->connected = true;
-    if (fleet_worker_hello(r->house->fleet, index))
-        race_broken(r, "the fleet does not want worker %u", index);
+    fleet_worker_hello(r->house->fleet, index);
     memset(w->route, 0, sizeof w->route);
     for (struct race_channel *ch = w->channels; ch; ch = ch->next) {
         m.holding.id = ch->id;
