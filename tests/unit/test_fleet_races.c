@@ -8,7 +8,7 @@
 #include "orchestrator/alarm.h"
 #include "race_house.h"
 
-#define SCHEDULES 200
+#define SCHEDULES 120
 #define MOVES_MAX 220
 
 enum trouble {
