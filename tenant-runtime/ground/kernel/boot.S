@@ -67,6 +67,9 @@ boot_gdtr:
 
         .section .bss
         .balign 4096
+        .globl kernel_stack_guard
+kernel_stack_guard:                     /* nothing is mapped there from memory_init() on */
+        .skip 4096
         .skip 8192
         .globl kernel_stack_top
 kernel_stack_top:

@@ -22,7 +22,7 @@
 #define PAGE_SIZE 4096ull
 
 /* boot.S */
-extern char kernel_stack_top[], kernel_fault_stack_top[];
+extern char kernel_stack_guard[], kernel_stack_top[], kernel_fault_stack_top[];
 
 /* trap.S */
 extern const char kernel_trap_entries[]; /* one of 16 bytes for each of the vectors */
@@ -87,7 +87,7 @@ bool memory_protect(uint64_t at, uint64_t len, enum memory_rights rights);
 uint64_t memory_brk(uint64_t end);
 /* Whether the app itself may read (or write) all of it. */
 bool memory_allows(uint64_t at, uint64_t len, bool write);
-/* Below the app's stack, to tell an overflow from other faults. */
+/* Below the app's stack or the kernel's, to tell an overflow from other faults. */
 bool memory_is_guard(uint64_t at);
 /* The app's stack: its top, 16-byte aligned. */
 uint64_t memory_stack(void);

@@ -141,6 +141,7 @@ void memory_init(const struct memory_area *map, unsigned count)
     set_range(kernel_text_start, text_end, PTE_KEEP | PTE_PRESENT);
     set_range(data_start, kernel_data_start, PTE_KEEP | PTE_PRESENT | PTE_APP | PTE_WRITE | PTE_NX);
     set_range(kernel_data_start, kernel_data_end, PTE_KEEP | PTE_PRESENT | PTE_WRITE | PTE_NX);
+    set(address(kernel_stack_guard) / PAGE_SIZE, PTE_KEEP);
     for (uint64_t page = limit; page < end; page++)
         set(page, PTE_KEEP | PTE_PRESENT | PTE_WRITE | PTE_NX);
 
@@ -306,5 +307,6 @@ uint64_t memory_stack(void)
 
 bool memory_is_guard(uint64_t at)
 {
-    return stack_guard && at - stack_guard < PAGE_SIZE;
+    return (stack_guard && at - stack_guard < PAGE_SIZE) ||
+           at - address(kernel_stack_guard) < PAGE_SIZE;
 }

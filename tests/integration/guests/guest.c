@@ -28,7 +28,7 @@
 
 ROOMKEY_APP("guest", "1.0.0", .on_request = NULL);
 
-extern char kernel_data_start[];
+extern char kernel_stack_top[];
 
 static const char constant[] = "constant";
 
@@ -151,7 +151,7 @@ static int ask_for_faults(void)
         const char *name;
         uintptr_t at;
     } places[] = {
-        {"kernel", (uintptr_t)kernel_data_start},
+        {"kernel", (uintptr_t)kernel_stack_top},
         {"text", (uintptr_t)exit},
         {"null", 0},
         {"beyond", UINTPTR_MAX - 7},
@@ -238,7 +238,7 @@ static int crash(const char *how)
     else if (!strcmp(how, "exec"))
         ((void (*)(void))(uintptr_t)malloc(16))();
     else if (!strcmp(how, "kernel"))
-        *(volatile char *)kernel_data_start = 1;
+        *(volatile char *)kernel_stack_top = 1;
     else if (!strcmp(how, "hlt"))
         __asm__ volatile("hlt");
     else if (!strcmp(how, "divide"))
