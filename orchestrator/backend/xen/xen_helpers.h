@@ -26,7 +26,7 @@
 enum xen_priority {
     XEN_START,   /* somebody waits for it */
     XEN_DESTROY, /* gives memory back; after DESTROY_PATIENCE_MS as urgent as a start */
-    XEN_REFILL,  /* nobody waits; leaves one helper free for the others */
+    XEN_REFILL,  /* nobody waits; leaves one helper of several free for the others */
     XEN_PRIORITIES
 };
 
