@@ -73,7 +73,7 @@ static void two_that_die_are_reported(void **state)
     puppet_dies(stage_job(s, XEN_JOB_CREATE));
     stage_until(s, a.exited);
     assert_int_equal(a.started, 0);
-    assert_string_equal(a.why.text, "not started: roomkey-xen died in the middle of it");
+    assert_string_equal(a.why.text, "roomkey-xen died in the middle of it");
     act_dispose(&a);
 }
 

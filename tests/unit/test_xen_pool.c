@@ -181,7 +181,7 @@ static void with_nobody_to_give_any_back_the_start_fails_and_says_so(void **stat
     start(&a, s, "a", 1);
     puppet_answer(stage_job(s, XEN_JOB_CREATE), RC_NOMEM, "this host has 3 MiB free", 0, -1);
     stage_until(s, a.exited);
-    assert_string_equal(a.why.text, "not started: this host has 3 MiB free");
+    assert_string_equal(a.why.text, "this host has 3 MiB free");
     act_dispose(&a);
 }
 

@@ -50,9 +50,3 @@ void xen_exit_shutdown(const struct xen_event *event, struct backend_exit *out)
                  event->reason);
     }
 }
-
-void xen_exit_not_started(const char *why, struct backend_exit *out)
-{
-    out->started = out->clean = false;
-    snprintf(out->text, sizeof out->text, "not started: %.*s", (int)sizeof out->text - 16, why);
-}

@@ -8,7 +8,4 @@
 /* It has shut down, as `event` says; sets clean and text. */
 void xen_exit_shutdown(const struct xen_event *event, struct backend_exit *out);
 
-/* It never ran: a job's answer says why. */
-void xen_exit_not_started(const char *why, struct backend_exit *out);
-
 #endif

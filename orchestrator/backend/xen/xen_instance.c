@@ -421,8 +421,9 @@ static bool failed(struct backend_instance *i)
     }
     if (try_again(i, exists))
         return false;
+    i->why.clean = false;
     if (!i->kill_asked)
-        xen_exit_not_started(i->answer.text, &i->why);
+        why(i, "%.*s", (int)sizeof i->why.text - 1, i->answer.text);
     if (exists) {
         begin_destroying(i);
         return false;
@@ -591,9 +592,7 @@ enum rc xen_instance_start(struct backend *b, const struct backend_spec *spec,
 
 void xen_instance_resume(struct backend_instance *i, const struct xen_event *published)
 {
-    sm_move(&i->sm, LAUNCHING);
-    sm_move(&i->sm, BOOTING);
-    sm_move(&i->sm, RUNNING);
+    sm_init(&i->sm, states, "xen", i->sm.id, RUNNING);
     i->adopted = i->why.started = i->published = true;
     memcpy(i->vchan, published->vchan, sizeof i->vchan);
     i->paused = i->pause_wanted = published->paused;
