@@ -11,7 +11,7 @@
 #include "orchestrator/fleet_private.h"
 #include "orchestrator/tenant_log.h"
 
-#define QUIET_MS 1000u /* before an instance gives way to another tenant's */
+#define QUIET_US 1000000u /* before an instance gives way to another tenant's */
 
 static int tenant_order(const struct tenant *a, const struct tenant *b)
 {
@@ -227,7 +227,7 @@ static void make_room(struct fleet *f)
     }
     if (!oldest)
         return;
-    from = oldest->quiet_us + QUIET_MS * 1000;
+    from = oldest->quiet_us + QUIET_US;
     if (now < from) {
         alarm_set(&f->alarms, &f->pump_alarm, (from - now + 999) / 1000);
         return;
