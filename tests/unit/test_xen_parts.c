@@ -62,16 +62,39 @@ static void a_page_that_lies_is_refused(void **state)
     assert_int_equal(g.nr, 3);
 }
 
+/* A worker can write to the page of its channel: what it names there must not get it
+ * another's. */
+static void channels_that_share_a_page_are_refused(void **state)
+{
+    static struct xen_grants all[2];
+    char copy[RING_PAGE_SIZE];
+
+    (void)state;
+    page(copy, 12, 13);
+    assert_int_equal(xen_channel_grants(copy, 8, &all[0]), RC_OK);
+    assert_int_equal(xen_channel_grants(copy, 9, &all[1]), RC_OK);
+    assert_false(xen_channels_apart(all, 2)); /* both name 100 to 102 */
+    for (unsigned n = 1; n < all[1].nr; n++)
+        all[1].ref[n] += 3;
+    assert_true(xen_channels_apart(all, 2));
+    all[1].ref[2] = all[0].ref[0];
+    assert_false(xen_channels_apart(all, 2));
+    all[1].ref[2] = all[1].ref[1];
+    assert_false(xen_channels_apart(all, 2));
+    all[1].ref[2] = 1; /* xenstore's */
+    assert_false(xen_channels_apart(all, 2));
+}
+
 static void what_is_no_channel_is_not_opened(void **state)
 {
+    const struct xen_vchan vchan = {.ring_ref = 8, .port = 3};
     struct xen_bell bell = {.fd = -1};
-    size_t bytes;
-    int fd;
+    struct xen_grants g;
 
     (void)state;
     if (access("/dev/xen/gntdev", F_OK) == 0)
         skip();
-    assert_int_equal(xen_channel_memory(1, 8, &fd, &bytes), RC_IO);
+    assert_int_equal(xen_channels_look(1, &vchan, 1, &g), RC_IO);
     assert_int_equal(xen_bell_bind(&bell, 1, 3), RC_IO);
     assert_int_equal(bell.fd, -1);
 }
@@ -133,6 +156,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_page_names_its_rings),
         cmocka_unit_test(a_page_that_lies_is_refused),
+        cmocka_unit_test(channels_that_share_a_page_are_refused),
         cmocka_unit_test(what_is_no_channel_is_not_opened),
         cmocka_unit_test(a_name_says_whose_it_is),
         cmocka_unit_test(a_packet_that_is_no_event_is_refused),

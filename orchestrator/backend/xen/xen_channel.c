@@ -20,6 +20,9 @@ typedef uint32_t grant_ref_t;
 #define GNTDEV "/dev/xen/gntdev"
 #define EVTCHN "/dev/xen/evtchn"
 
+/* xen/grant_table.h, GNTTAB_NR_RESERVED_ENTRIES: console, xenstore, and such. */
+#define RESERVED 8
+
 static enum rc open_device(const char *path, int flags, int *fd)
 {
     *fd = open(path, O_RDWR | O_CLOEXEC | flags);
@@ -87,19 +90,48 @@ enum rc xen_channel_grants(const void *copy, uint32_t ring_ref, struct xen_grant
     return RC_OK;
 }
 
-enum rc xen_channel_memory(uint32_t domid, uint32_t ring_ref, int *fd, size_t *bytes)
+static int order(const void *a, const void *b)
 {
-    struct xen_grants g;
-    char copy[RING_PAGE_SIZE];
-    enum rc rc = copy_page(domid, ring_ref, copy);
+    const uint32_t *x = a, *y = b;
 
-    if (!rc)
-        rc = xen_channel_grants(copy, ring_ref, &g);
-    if (!rc)
-        rc = insert(domid, &g, fd);
-    if (!rc)
-        *bytes = g.bytes;
-    return rc;
+    return *x < *y ? -1 : *x > *y;
+}
+
+bool xen_channels_apart(const struct xen_grants *all, unsigned n)
+{
+    uint32_t ref[XEN_CHANNELS * (1 + XEN_GRANTS_MAX)];
+    size_t nr = 0;
+
+    for (unsigned i = 0; i < n; i++) {
+        memcpy(ref + nr, all[i].ref, all[i].nr * sizeof ref[0]);
+        nr += all[i].nr;
+    }
+    qsort(ref, nr, sizeof ref[0], order);
+    for (size_t i = 1; i < nr; i++)
+        if (ref[i - 1] == ref[i])
+            return false;
+    return nr == 0 || ref[0] >= RESERVED;
+}
+
+enum rc xen_channels_look(uint32_t domid, const struct xen_vchan *vchans, unsigned n,
+                          struct xen_grants *out)
+{
+    char copy[RING_PAGE_SIZE];
+    enum rc rc;
+
+    for (unsigned i = 0; i < n; i++) {
+        rc = copy_page(domid, vchans[i].ring_ref, copy);
+        if (!rc)
+            rc = xen_channel_grants(copy, vchans[i].ring_ref, &out[i]);
+        if (rc)
+            return rc;
+    }
+    return xen_channels_apart(out, n) ? RC_OK : RC_MALFORMED;
+}
+
+enum rc xen_channel_memory(uint32_t domid, const struct xen_grants *g, int *fd)
+{
+    return insert(domid, g, fd);
 }
 
 /*----- doorbell -----*/

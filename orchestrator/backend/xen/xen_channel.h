@@ -1,15 +1,17 @@
-/* A tenant's vchan, opened for its client with plain ioctls of /dev/xen/gntdev and
+/* A tenant's vchans, opened for their clients with plain ioctls of /dev/xen/gntdev and
  * /dev/xen/evtchn: nothing blocks, and no library believes the tenant.
  *
- * The happy path: xen_channel_memory looks at the vchan's page (copied, then
- * checked) and gives a descriptor on which the grants of page and rings, and no
- * others, are inserted; xen_bell_bind gives one to which the tenant's event
- * channel, and no other domain's, can be bound.
- * Failure: the page makes no sense (RC_MALFORMED), what it names cannot be mapped
- * or bound (RC_IO), somebody has the event channel already (RC_BUSY). */
+ * The happy path: xen_channels_look reads the pages of all of a tenant's vchans (copied,
+ * then checked), once, before any client has one: a client can write to its page, too.
+ * xen_channel_memory gives a descriptor on which the grants of one vchan's page and
+ * rings, and no others, are inserted; xen_bell_bind gives one to which the tenant's
+ * event channel, and no other domain's, can be bound.
+ * Failure: the pages make no sense (RC_MALFORMED), what they name cannot be mapped or
+ * bound (RC_IO), somebody has the event channel already (RC_BUSY). */
 #ifndef XEN_CHANNEL_H
 #define XEN_CHANNEL_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -17,6 +19,7 @@
 #include "common/core/rc.h"
 #include "common/core/ring.h"
 #include "common/host/doorbell.h"
+#include "orchestrator/backend/xen/xen_job.h"
 
 /* Of both rings, which are never larger than a worker's: what all of dom0 can map is
  * limited, and a tenant that says more would take it from the others. */
@@ -34,8 +37,16 @@ struct xen_grants {
 RC_MUST_CHECK enum rc xen_channel_grants(const void *copy, uint32_t ring_ref,
                                          struct xen_grants *out);
 
-/* *fd: the caller's; to be mapped once, from 0, *bytes long. */
-RC_MUST_CHECK enum rc xen_channel_memory(uint32_t domid, uint32_t ring_ref, int *fd, size_t *bytes);
+/* Whether no page is in two of those `n` channels, and none is the tool stack's: so that
+ * whoever is given one of them can reach no other, even if he could write to its page
+ * before (the worker of an earlier roomkeyd). */
+bool xen_channels_apart(const struct xen_grants *all, unsigned n);
+/* All `n` channels of a domain. */
+RC_MUST_CHECK enum rc xen_channels_look(uint32_t domid, const struct xen_vchan *vchans, unsigned n,
+                                        struct xen_grants *out);
+
+/* *fd: the caller's; to be mapped once, from 0, `g->bytes` long. */
+RC_MUST_CHECK enum rc xen_channel_memory(uint32_t domid, const struct xen_grants *g, int *fd);
 
 /* A channel's event channel, held for as long as the tenant lives. */
 struct xen_bell {

@@ -125,6 +125,7 @@ void xen_instance_drop(struct backend_instance *i)
 {
     close_bells(i);
     free(i->bells);
+    free(i->grants);
     fd_close(&i->image_fd);
     fd_close(&i->domain.console);
     free(i);
@@ -694,9 +695,27 @@ enum rc xen_instance_usage(const struct backend_instance *i, struct backend_usag
     return RC_OK;
 }
 
+/* With the first one, which is the control channel: before a worker can write to any. */
+static enum rc look_at_channels(struct backend_instance *i)
+{
+    enum rc rc;
+
+    if (i->grants)
+        return RC_OK;
+    i->grants = calloc(1 + i->channels, sizeof *i->grants);
+    if (!i->grants)
+        return RC_NOMEM;
+    rc = xen_channels_look(i->domain.domid, i->vchan, 1 + i->channels, i->grants);
+    if (rc) {
+        log_error("the channels of %s make no sense: %s", i->name, rc_text(rc));
+        free(i->grants);
+        i->grants = NULL;
+    }
+    return rc;
+}
+
 static enum rc open_channel(struct backend_instance *i, unsigned at, struct backend_channel *out)
 {
-    const struct xen_vchan *v = &i->vchan[at];
     struct xen_bell *bell = &i->bells[at];
     enum rc rc;
 
@@ -704,9 +723,13 @@ static enum rc open_channel(struct backend_instance *i, unsigned at, struct back
     *out = (struct backend_channel){.memory_fd = -1, .bell = DOORBELL_NONE};
     if (i->sm.state != RUNNING)
         return RC_NOT_FOUND;
-    rc = xen_channel_memory(i->domain.domid, v->ring_ref, &out->memory_fd, &out->len);
+    rc = look_at_channels(i);
+    if (rc)
+        return rc;
+    out->len = i->grants[at].bytes;
+    rc = xen_channel_memory(i->domain.domid, &i->grants[at], &out->memory_fd);
     if (!rc && bell->fd < 0) {
-        rc = xen_bell_bind(bell, i->domain.domid, v->port);
+        rc = xen_bell_bind(bell, i->domain.domid, i->vchan[at].port);
         /* A worker has it from the roomkeyd before us. */
         if (rc == RC_BUSY && i->adopted && at > 0)
             return RC_OK;

@@ -82,6 +82,7 @@ struct backend_instance {
     struct xen_watch watch;
     struct xen_vchan vchan[XEN_CHANNELS];
     struct xen_bell *bells;        /* owned: [0] control, [1 + i] worker i's */
+    struct xen_grants *grants;     /* owned: likewise; NULL: not looked at yet */
     struct xen_listener *listener; /* owned; NULL: nobody listens to a console */
     struct alarm alarm;            /* SETTLING */
 
