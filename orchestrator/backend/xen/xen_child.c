@@ -72,6 +72,9 @@ static void lost(struct xen_child *c)
     if (c->ending || c->lost)
         return;
     c->lost = true;
+    if (!c->exited) /* else that was said, and how */
+        log_warning("roomkey-xen %s (process %d) has hung up: another one takes its place", c->role,
+                    uv_process_get_pid(&c->process));
     close_socket(c);
     c->events->on_lost(c->arg); /* must be last */
 }

@@ -108,11 +108,7 @@ static void on_event(void *arg, const struct xen_event *event, int *fd)
 
 static void on_lost(void *arg)
 {
-    struct xen_helper *one = arg;
-
-    if (one->task)
-        log_warning("roomkey-xen died in the middle of a job");
-    drop(one, RC_CLOSED);
+    drop(arg, RC_CLOSED);
 }
 
 static void begin(struct xen_helper *one)
