@@ -110,7 +110,7 @@ struct backend_instance {
     struct backend_exit why;
 };
 
-/* See backend.h. */
+/* See backend.h.  From pause on: xen_running.c. */
 enum rc xen_instance_start(struct backend *b, const struct backend_spec *spec,
                            const struct backend_events *events, void *arg,
                            struct backend_instance **out);
@@ -130,6 +130,8 @@ enum rc xen_instance_channel(struct backend_instance *i, unsigned index,
 struct backend_instance *xen_instance_new(struct backend *b, const struct backend_events *events,
                                           void *arg, uint64_t id, unsigned channels);
 void xen_instance_drop(struct backend_instance *i);
+/* The last thing done with one that has been disposed of. */
+void xen_instance_release(struct backend_instance *i);
 /* It runs already, in its `domain`, and has published: its console is heard, its end
  * will be seen. */
 void xen_instance_resume(struct backend_instance *i, const struct xen_event *published);
