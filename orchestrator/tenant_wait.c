@@ -90,8 +90,14 @@ static bool tell_ready(struct tenant *t, const struct waiter *w)
     struct control_msg m = {.type = CONTROL_READY};
     uint64_t now = now_us(t);
     int fds[3];
+    enum rc rc;
 
-    if (f->backend_ops->channel(i->backend, w->worker, &ch)) {
+    rc = f->backend_ops->channel(i->backend, w->worker, &ch);
+    if (!rc && ch.bell.in_fd < 0 && i->slots[w->worker].state == SLOT_FREE) {
+        backend_channel_close(&ch);
+        rc = RC_BUSY; /* no worker has its doorbell, and there is none to be had */
+    }
+    if (rc) {
         instance_fail(i, "a channel of it cannot be had");
         return false;
     }
