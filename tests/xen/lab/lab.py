@@ -9,7 +9,7 @@
 build boots the machine once (half a minute) and saves it: its memory in the file `ram`, its devices in `state`.
 run and shell map that memory privately (writes stay theirs), load the devices and go on within two seconds, so
 that several machines can run at once from one saved one.  What is saved is made anew when anything it was made
-of changes (`key`).
+of changes: files of this folder, QEMU, its arguments.
 
 Happy path: exit with the command's status, its output streamed, what it left in /results (and consoles of the
 guests, Xen's log, xenstore) in DIR.
@@ -68,14 +68,6 @@ class Broken(Exception):
         super().__init__(f"xenlab: {what}\n  why: {why}\n  do:  {do}")
 
 
-def key(*paths):
-    """Names what something is made of: these files, and QEMU."""
-    digest = hashlib.sha256(subprocess.run([QEMU, "--version"], capture_output=True, check=True).stdout)
-    for path in paths:
-        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
-    return digest.hexdigest()
-
-
 class Machine:
     """A QEMU process and its channels.  Use with `with`: it never outlives the block."""
 
@@ -88,7 +80,7 @@ class Machine:
 
     def __enter__(self):
         listeners = {name: self._listen(name) for name in (*PORTS, "tty", "qmp")}
-        self.process = subprocess.Popen(self._command(), stdin=subprocess.DEVNULL,
+        self.process = subprocess.Popen(self.command(), stdin=subprocess.DEVNULL,
                                         stdout=open(self.folder / "qemu.log", "wb"), stderr=subprocess.STDOUT)
         try:
             for name, listener in listeners.items():
@@ -125,7 +117,7 @@ class Machine:
                 raise Broken("QEMU does not start", self.said("qemu.log"), f"see that {QEMU} of Debian 12 works")
         return listener.accept()[0]
 
-    def _command(self):
+    def command(self):
         """The very same devices for saving and restoring."""
         share = "on" if self.saving else "off"
         ports = [f"-chardev socket,id={name},path={self.folder}/{name}.sock" for name in (*PORTS, "tty", "qmp")]
@@ -244,16 +236,32 @@ def locked(file):
         return False
 
 
-def build():
-    """The files that boot and the saved machine, unless they are there already."""
-    WORK.mkdir(parents=True, exist_ok=True)
-    sources = sorted(p for p in LAB.iterdir() if p.is_file() and p.suffix != ".md")
+@contextlib.contextmanager
+def ready():
+    """Within it the files and the saved machine are there and stay; made first if they are not, or not as they should be."""
+    files = hashlib.sha256()
+    for path in sorted(p for p in LAB.iterdir() if p.is_file() and p.name != Path(__file__).name):
+        files.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    machine = files.copy()
+    machine.update(subprocess.run([QEMU, "--version"], capture_output=True, check=True).stdout)
+    machine.update("\0".join(Machine("", "", saving=True).command()).encode())
     with open(WORK / "lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # a second caller waits for the first one's work
-        files, machine = key(*(p for p in sources if p.name != "lab.py")), key(*sources)
-        if made("files", files, make_files):
+        if made("files", files.hexdigest(), make_files):
             (WORK / "machine.key").unlink(missing_ok=True)  # its disk is another one now
-        made("machine", machine, save)
+        made("machine", machine.hexdigest(), save)
+        fcntl.flock(lock, fcntl.LOCK_SH)
+        yield
+
+
+@contextlib.contextmanager
+def restored(here, job):
+    """The saved machine, ready to go on."""
+    with core(), contextlib.ExitStack() as stack:
+        with ready():
+            machine = stack.enter_context(Machine(here, job, saving=False))
+            machine.restore(WORK / "state")
+        yield machine
 
 
 def made(what, wanted, make):
@@ -313,7 +321,7 @@ def make_job(here, command, timeout):
     passed.setdefault("ROOMKEY_TEST_DEADLINE", str(SLOW))
     lines = [f"export {k}={shlex.quote(v)}" for k, v in sorted(passed.items())]
     if command:
-        lines += [f"exec timeout -k 10 {timeout} {shlex.join(command)}"]
+        lines += [f"exec timeout -s INT -k 30 {timeout} {shlex.join(command)}"]
     (tree / ".lab" / "command").write_text("\n".join(lines) + "\n")
     disk = here / "job"
     done = subprocess.run(["mksquashfs", tree, disk, "-all-root", "-noI", "-noD", "-noF", "-noX", "-no-progress",
@@ -381,7 +389,7 @@ def run(command, timeout, results):
     results.mkdir(parents=True, exist_ok=True)
     with folder() as here:
         job = make_job(here, command, timeout)
-        with core(), Machine(here, job, saving=False) as machine:
+        with restored(here, job) as machine:
             try:
                 return serve(machine, command, timeout, results)
             finally:
@@ -395,7 +403,6 @@ def serve(machine, command, timeout, results):
     output = Output(machine.socket["output"], log, sys.stdout.buffer)
     with open(archive, "wb") as file:
         came = Output(machine.socket["results"], file)
-        machine.restore(WORK / "state")
         machine.qmp("cont")
         machine.tell(f"time {time.time():.3f}")
         machine.tell(f"seed {secrets.token_hex(32)}")
@@ -455,7 +462,7 @@ def test_file(file, timeout, reports, top, running):
     began = time.monotonic()
     me = [sys.executable, __file__, "run", "--timeout", str(timeout), "--results", str(results)]
     pytest = ["python3", "-m", "pytest", "-q", "-p", "no:cacheprovider", str(file), "--tb=short", "--durations=5",
-              "--junitxml=/results/junit.xml"]
+              "--junitxml=/results/junit.xml", "-o", f"faulthandler_timeout={2 * SLOW}"]
     process = subprocess.Popen(me + pytest, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                stderr=subprocess.STDOUT, text=True, errors="replace")
     running.add(process)
@@ -521,9 +528,10 @@ def main():
         if args.verb == "clean":
             shutil.rmtree(WORK, ignore_errors=True)
             return 0
-        build()
+        WORK.mkdir(parents=True, exist_ok=True)
         if args.verb == "build":
-            return 0
+            with ready():
+                return 0
         if args.verb == "test":
             return test(args.path, args.jobs, args.timeout, args.reports)
         return run(args.command, args.timeout, args.results) if args.verb == "run" else run([], 0, args.results)
