@@ -225,7 +225,9 @@ static void on_activity(struct instance *i, unsigned worker, const struct contro
 
     if (s->state != SLOT_HELD && s->state != SLOT_RELEASING)
         return;
-    if (m->bytes > 0 || m->connections != s->connections)
+    if (m->bytes > 0 && m->connections > 0)
+        instance_touch(i); /* a request came when it was asked to let go: that has time */
+    else if (m->bytes > 0 || m->connections != s->connections)
         i->quiet_us = alarms_us(&i->fleet->alarms);
     s->connections = m->connections;
 }

@@ -153,6 +153,27 @@ static void busy_wins_over_a_release(void **state)
     assert_non_null(house_told(h, 0, CONTROL_RELEASE));
 }
 
+/* On a connection that was open, and silent for too long: it is not cut off. */
+static void a_request_that_comes_after_the_release_holds_it(void **state)
+{
+    struct house *h = *state;
+    struct control_instance id = house_awake(h, 0, "acme.example");
+
+    house_activity(h, 0, &id, 1, 100);
+    house_pass(h, IDLE_MS);
+    assert_non_null(house_told(h, 0, CONTROL_RELEASE));
+    house_pass(h, 1000);
+    house_activity(h, 0, &id, 1, 100);
+    house_pass(h, h->limits.drain_ms + 1000);
+    assert_int_equal(acme(h)->stops, 0);
+    /* Its last bytes do not. */
+    house_pass(h, IDLE_MS);
+    house_activity(h, 0, &id, 0, 20);
+    house_instance(h, 0, CONTROL_RELEASED, &id);
+    house_pass(h, 10);
+    assert_null(acme(h));
+}
+
 static void busy_of_one_worker_holds_it_for_all(void **state)
 {
     struct house *h = *state;
@@ -447,6 +468,7 @@ int main(void)
         T(one_that_is_not_well_is_not_held),
         T(one_that_does_not_answer_is_killed),
         T(busy_wins_over_a_release),
+        T(a_request_that_comes_after_the_release_holds_it),
         T(busy_of_one_worker_holds_it_for_all),
         T(a_wake_during_a_release_takes_it_back),
         T(a_wake_of_another_worker_takes_it_back_too),
