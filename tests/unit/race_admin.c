@@ -1,9 +1,32 @@
 /* What admins and accidents do to tenants. */
+#include <sqlite3.h>
 #include <string.h>
 
 #include "common/core/check.h"
 #include "orchestrator/alarm.h"
 #include "race_house.h"
+
+/* Whoever wants to write would wait for this long, in the midst of a schedule. */
+int sqlite3_busy_timeout(sqlite3 *db, int ms)
+{
+    (void)db, (void)ms;
+    return SQLITE_OK;
+}
+
+void race_hold(struct race *r, bool held)
+{
+    if (held == r->held)
+        return;
+    race_note(r, "another program %s the registry", held ? "holds" : "lets go of");
+    r->held = held;
+    CHECK(sqlite3_exec(r->other, held ? "BEGIN IMMEDIATE" : "ROLLBACK", NULL, NULL, NULL) ==
+          SQLITE_OK);
+    /* What is there may be lost with roomkeyd, and nothing can be started. */
+    for (unsigned n = 0; n < r->tenants_nr; n++)
+        r->tenants[n].excused = r->tenants[n].harmed = r->tenants[n].held = true;
+    for (unsigned n = 0; n < r->lives_nr; n++)
+        r->lives[n].excused = true;
+}
 
 bool race_is_bad(const char *ref)
 {
@@ -71,7 +94,11 @@ void race_upgrade(struct race *r, struct race_tenant *t, const char *ref, uint64
     race_note(r, "%s is to run %s, within %llu ms", t->name, ref, (unsigned long long)max_wait);
     r->upgrades++;
     snprintf(t->wish, sizeof t->wish, "%s", ref);
-    if (fleet_upgrade(r->house->fleet, t->name, ref, max_wait, on_upgraded, t, &no))
+    if (fleet_upgrade(r->house->fleet, t->name, ref, max_wait, on_upgraded, t, &no) == RC_OK)
+        ;
+    else if (r->held)
+        r->upgrades--;
+    else
         race_broken(r, "the upgrade was refused: %s: %s", no.what, no.why);
     if (r->upgraded > before + 1)
         race_broken(r, "an upgrade was answered from inside its call");
@@ -128,7 +155,7 @@ void race_suspend(struct race *r, struct race_tenant *t, bool suspended)
     struct registry_tenant row;
     struct refusal no;
 
-    if (!r->house->fleet || !t->there)
+    if (!r->house->fleet || !t->there || r->held)
         return;
     race_note(r, "%s is %s", t->name, suspended ? "suspended" : "resumed");
     CHECK(registry_tenant_suspend(r->house->registry, t->name, suspended, 1, &row, &no) == RC_OK);
@@ -146,7 +173,7 @@ void race_set_idle(struct race *r, struct race_tenant *t, uint32_t ms)
     struct registry_tenant row;
     struct refusal no;
 
-    if (!r->house->fleet || !t->there)
+    if (!r->house->fleet || !t->there || r->held)
         return;
     race_note(r, "%s is idle after %u ms", t->name, ms);
     CHECK(registry_tenant_set(r->house->registry, t->name, &wish, 1, &row, &dropped, &no) == RC_OK);
@@ -171,8 +198,13 @@ static void on_gone(void *arg, enum rc rc)
         if (i->alive && race_tenant_of(r, i->tenant) == t)
             race_broken(r, "%s was said to be gone, and generation %llu lives", t->name,
                         (unsigned long long)i->generation);
-    if (registry_tenant_remove(r->house->registry, t->name, 1, &dropped, &no))
-        race_broken(r, "the row of %s cannot be removed: %s", t->name, no.why);
+    if (registry_tenant_remove(r->house->registry, t->name, 1, &dropped, &no)) {
+        if (!t->held)
+            race_broken(r, "the row of %s cannot be removed: %s", t->name, no.why);
+        t->removing = false;
+        fleet_tenant_changed(r->house->fleet, t->id);
+        return;
+    }
     t->there = t->removing = false;
     fleet_tenant_removed(r->house->fleet, t->id);
 }

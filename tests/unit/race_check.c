@@ -88,7 +88,7 @@ static void look_at_end(struct race *r, struct race_life *life)
     if (i && i->alive)
         race_broken(r, "generation %" PRIu64 " of %s lives, and nobody knows of it",
                     life->generation, life->tenant->name);
-    if (row.state != REGISTRY_INSTANCE_ENDED)
+    if (row.state != REGISTRY_INSTANCE_ENDED && !r->house->fleet->rows_alarm.set)
         race_broken(r, "generation %" PRIu64 " of %s has ended; its row says %s", life->generation,
                     life->tenant->name, registry_instance_state_text(row.state));
     if (!life->excused && !race_is_bad(life->ref) && strncmp(row.why, "stopped", 7) != 0)
@@ -184,6 +184,15 @@ void race_check_ready(struct race *r, unsigned w, const struct control_ready *m)
     race_life(r, m->id.instance)->draining_us = 0; /* it was taken back */
     if (good_image(i->ref) >= 0)
         t->ran[good_image(i->ref)] = true;
+}
+
+void race_check_used(struct race *r, const struct control_instance *id)
+{
+    const struct instance *i = fleet_instance(r->house->fleet, id);
+
+    if (i && i->sm.state == INSTANCE_DRAINING && !i->retire)
+        race_broken(r, "generation %" PRIu64 " of %s is in use, and is being let go", i->generation,
+                    i->tenant->name);
 }
 
 static bool hung_twice(const struct race *r, const struct race_tenant *t, uint64_t since_us)
@@ -333,7 +342,7 @@ void race_check_rows(struct race *r)
     for (unsigned n = 0; n < r->tenants_nr; n++)
         if (r->tenants[n].there)
             look_at_row(r, &r->tenants[n]);
-    if (!f->rows_alarm.set && house_rows_alive(r->house) != f->running)
+    if (!r->held && !f->rows_alarm.set && house_rows_alive(r->house) != f->running)
         race_broken(r, "%u rows say that an instance lives, and %u do", house_rows_alive(r->house),
                     f->running);
 }

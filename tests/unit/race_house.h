@@ -37,6 +37,7 @@ struct race_tenant {
     bool first_bad;      /* made with an image that does not start */
     bool excused;        /* a refusal or a long wait is no fault of ours */
     bool harmed;         /* an instance of it was: a roll back is right */
+    bool held;           /* its rows could not be written, for a time */
     unsigned crashes;    /* that a test asked for */
     uint64_t slow_us[2]; /* the last two starts of an image that hangs */
     uint64_t served;     /* the newest generation that a READY named */
@@ -135,10 +136,12 @@ struct race {
     unsigned lives_nr;
     struct race_stop stop[RACE_STOPS];
     unsigned stop_nr;
-    bool full;     /* there is not room for all: waits may be in vain */
-    bool refusing; /* the host starts nothing */
-    bool stopping; /* fleet_stop() */
-    bool deaf;     /* roomkeyd is dead, and says nothing */
+    bool full;             /* there is not room for all: waits may be in vain */
+    struct sqlite3 *other; /* connection to the registry: another program's */
+    bool held;             /* by that: nothing can be written */
+    bool refusing;         /* the host starts nothing */
+    bool stopping;         /* fleet_stop() */
+    bool deaf;             /* roomkeyd is dead, and says nothing */
     uint32_t boot_ms, exit_ms;
     unsigned upgrades, upgraded, stops, stopped, removals, removed; /* asked; answered */
     unsigned rolled_back; /* of fleet_counters(), over restarts */
@@ -197,6 +200,8 @@ void race_harm(struct race *r, struct backend_instance *i);
 void race_crash(struct race *r, struct backend_instance *i);
 /* The host starts nothing, or again. */
 void race_refuse(struct race *r, bool refusing);
+/* Another program holds the database: nothing can be written; or no more. */
+void race_hold(struct race *r, bool held);
 bool race_is_bad(const char *ref);
 struct race_tenant *race_tenant_of(struct race *r, const char *name);
 
@@ -240,6 +245,8 @@ struct race_life *race_life(struct race *r, uint64_t id);
 void race_check_ready(struct race *r, unsigned w, const struct control_ready *m);
 void race_check_refused(struct race *r, const struct race_request *q,
                         const struct control_refused *m);
+/* A worker said that it is in use: it is not let go for being idle. */
+void race_check_used(struct race *r, const struct control_instance *id);
 /* A connection ends though nobody wanted that: its instance is gone; or it waited in vain. */
 void race_check_lost(struct race *r, const struct race_conn *c);
 void race_check_late(struct race *r, const struct race_conn *c);

@@ -545,6 +545,10 @@ bool race_say(struct race *r, unsigned index)
     }
     if (fleet_worker_message(r->house->fleet, index, &e->m))
         race_broken(r, "the fleet does not understand %s", said_words(&e->m));
+    if (e->m.type == CONTROL_BUSY)
+        race_check_used(r, &e->m.instance);
+    else if (e->m.type == CONTROL_ACTIVITY && e->m.activity.bytes && e->m.activity.connections)
+        race_check_used(r, &e->m.activity.id);
     drop(e);
     race_check(r);
     return true;

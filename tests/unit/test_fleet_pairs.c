@@ -60,6 +60,21 @@ static void begin_release(struct race *r, struct race_tenant *t)
         ;
 }
 
+/* A WAKE of a client whose route was invalidated is ahead of the RELEASED. */
+static void prepare_crossing(struct race *r, struct race_tenant *t, bool used)
+{
+    race_set_idle(r, t, 2999);
+    race_settle(r);
+    prepare_release(r, t, used);
+    (void)race_open(r, 0, t);
+}
+
+static void begin_crossing(struct race *r, struct race_tenant *t)
+{
+    begin_release(r, t);
+    (void)race_say(r, 0);
+}
+
 static void begin_stop(struct race *r, struct race_tenant *t)
 {
     race_stop(r, t);
@@ -177,6 +192,7 @@ static const struct op ops[] = {
     {"a wake", NULL, begin_wake, true},
     {"an idle time", NULL, begin_idle, false},
     {"a release", prepare_release, begin_release, false},
+    {"a release that is taken back", prepare_crossing, begin_crossing, false},
     {"a stop", NULL, begin_stop, false},
     {"an upgrade", NULL, begin_upgrade, false},
     {"an upgrade that fails", NULL, begin_upgrade_bad, false},
@@ -335,31 +351,40 @@ static void against_all(void **state, unsigned first)
 AGAINST_ALL(a_wake_stands_against_all, 0)
 AGAINST_ALL(an_idle_time_stands_against_all, 1)
 AGAINST_ALL(a_release_stands_against_all, 2)
-AGAINST_ALL(a_stop_stands_against_all, 3)
-AGAINST_ALL(an_upgrade_stands_against_all, 4)
-AGAINST_ALL(an_upgrade_that_fails_stands_against_all, 5)
-AGAINST_ALL(a_way_back_stands_against_all, 6)
-AGAINST_ALL(a_crash_stands_against_all, 7)
-AGAINST_ALL(a_rollback_stands_against_all, 8)
-AGAINST_ALL(a_removal_stands_against_all, 9)
-AGAINST_ALL(a_suspension_stands_against_all, 10)
-AGAINST_ALL(a_resumption_stands_against_all, 11)
-AGAINST_ALL(a_lost_worker_stands_against_all, 12)
-AGAINST_ALL(a_dead_worker_stands_against_all, 13)
-AGAINST_ALL(a_dead_roomkeyd_stands_against_all, 14)
+AGAINST_ALL(a_release_taken_back_stands_against_all, 3)
+AGAINST_ALL(a_stop_stands_against_all, 4)
+AGAINST_ALL(an_upgrade_stands_against_all, 5)
+AGAINST_ALL(an_upgrade_that_fails_stands_against_all, 6)
+AGAINST_ALL(a_way_back_stands_against_all, 7)
+AGAINST_ALL(a_crash_stands_against_all, 8)
+AGAINST_ALL(a_rollback_stands_against_all, 9)
+AGAINST_ALL(a_removal_stands_against_all, 10)
+AGAINST_ALL(a_suspension_stands_against_all, 11)
+AGAINST_ALL(a_resumption_stands_against_all, 12)
+AGAINST_ALL(a_lost_worker_stands_against_all, 13)
+AGAINST_ALL(a_dead_worker_stands_against_all, 14)
+AGAINST_ALL(a_dead_roomkeyd_stands_against_all, 15)
 
 #define T(f) cmocka_unit_test_setup_teardown(f, race_set_up, race_tear_down)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        T(a_wake_stands_against_all),          T(an_idle_time_stands_against_all),
-        T(a_release_stands_against_all),       T(a_stop_stands_against_all),
-        T(an_upgrade_stands_against_all),      T(an_upgrade_that_fails_stands_against_all),
-        T(a_way_back_stands_against_all),      T(a_crash_stands_against_all),
-        T(a_rollback_stands_against_all),      T(a_removal_stands_against_all),
-        T(a_suspension_stands_against_all),    T(a_resumption_stands_against_all),
-        T(a_lost_worker_stands_against_all),   T(a_dead_worker_stands_against_all),
+        T(a_wake_stands_against_all),
+        T(an_idle_time_stands_against_all),
+        T(a_release_stands_against_all),
+        T(a_release_taken_back_stands_against_all),
+        T(a_stop_stands_against_all),
+        T(an_upgrade_stands_against_all),
+        T(an_upgrade_that_fails_stands_against_all),
+        T(a_way_back_stands_against_all),
+        T(a_crash_stands_against_all),
+        T(a_rollback_stands_against_all),
+        T(a_removal_stands_against_all),
+        T(a_suspension_stands_against_all),
+        T(a_resumption_stands_against_all),
+        T(a_lost_worker_stands_against_all),
+        T(a_dead_worker_stands_against_all),
         T(a_dead_roomkeyd_stands_against_all),
     };
 

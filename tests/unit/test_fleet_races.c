@@ -17,6 +17,7 @@ enum trouble {
     ROOMKEYD = 4, /* roomkeyd dies, or is stopped */
     FULL = 8,     /* there is not room for all */
     ADMINS = 16,  /* upgrades, stops, removals … */
+    HELD = 32,    /* the registry cannot be written */
 };
 
 /*----- whom to move -----*/
@@ -294,6 +295,11 @@ static void move_refuse(struct race *r)
     race_refuse(r, !r->refusing);
 }
 
+static void move_hold(struct race *r)
+{
+    race_hold(r, !r->held);
+}
+
 static void move_lose(struct race *r)
 {
     race_lose(r, a_worker(r));
@@ -370,6 +376,7 @@ static const struct move {
     {move_leave, 1, ROOMKEYD},
     {move_start, 30, 0},
     {move_end, 1, ROOMKEYD},
+    {move_hold, 12, HELD},
 };
 
 #define MOVES (sizeof moves / sizeof *moves)
@@ -468,6 +475,7 @@ SCHEDULES_OF(nobody_else_is_lost_when_workers_come_and_go, WORKERS)
 SCHEDULES_OF(nobody_is_lost_when_roomkeyd_dies, ROOMKEYD)
 SCHEDULES_OF(nobody_is_forgotten_when_the_host_is_full, FULL | ADMINS)
 SCHEDULES_OF(an_upgrade_survives_a_death_of_roomkeyd, ADMINS | ROOMKEYD | WORKERS)
+SCHEDULES_OF(nothing_is_lost_for_good_when_the_registry_is_held, CRASHES | ROOMKEYD | ADMINS | HELD)
 SCHEDULES_OF(all_at_once, CRASHES | WORKERS | ROOMKEYD | ADMINS)
 SCHEDULES_OF(all_at_once_on_a_full_host, CRASHES | WORKERS | ROOMKEYD | ADMINS | FULL)
 
@@ -483,6 +491,7 @@ int main(void)
         T(nobody_is_lost_when_roomkeyd_dies),
         T(nobody_is_forgotten_when_the_host_is_full),
         T(an_upgrade_survives_a_death_of_roomkeyd),
+        T(nothing_is_lost_for_good_when_the_registry_is_held),
         T(all_at_once),
         T(all_at_once_on_a_full_host),
     };
