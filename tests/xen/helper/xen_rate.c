@@ -1,8 +1,9 @@
-/* How fast domains are made and ended: xen_rate ROUNDS [IMAGE [MEMORY_KIB]]
+/* How fast domains are made and ended: xen_rate ROUNDS [IMAGE [MEMORY_KIB [HELPERS]]]
  *
- * Creates and destroys ROUNDS domains with 1, 2 and 4 helpers at once, and prints
- * domains a second, and the median of a single create, launch and destroy.  On an
- * emulated host the shape counts, not the speed. */
+ * Creates and destroys ROUNDS domains with 1, 2 and 4 helpers at once (or with so
+ * many), and prints domains a second, and the median of a single create, launch
+ * and destroy.  IMAGE "-": the smallest that idles.  On an emulated host the shape
+ * counts, not the speed. */
 #include "helper_rig.h"
 
 #include <fcntl.h>
@@ -99,7 +100,9 @@ static uint64_t free_kib(void)
 int main(int argc, char **argv)
 {
     unsigned rounds = argc > 1 ? (unsigned)atoi(argv[1]) : 12;
-    int image = argc > 2 ? open(argv[2], O_RDONLY | O_CLOEXEC) : guest_elf(GUEST_IDLES);
+    int image = argc > 2 && strcmp(argv[2], "-") != 0 ? open(argv[2], O_RDONLY | O_CLOEXEC)
+                                                      : guest_elf(GUEST_IDLES);
+    unsigned only = argc > 4 ? (unsigned)atoi(argv[4]) : 0;
     uint64_t memory = argc > 3 ? strtoull(argv[3], NULL, 10) : RIG_MEMORY, before;
     double t;
 
@@ -108,6 +111,8 @@ int main(int argc, char **argv)
     for (unsigned h = 0; h < HELPERS_MAX; h++)
         helper_start(&helpers[h], "work");
     for (unsigned at_once = 1; at_once <= HELPERS_MAX; at_once *= 2) {
+        if (only && at_once != only)
+            continue;
         for (unsigned i = 0; i < rounds; i++) {
             jobs[i] = rig_job(XEN_JOB_CREATE);
             jobs[i].memory_kib = memory;
