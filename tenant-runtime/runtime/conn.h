@@ -17,9 +17,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "common/core/fiber.h"
 #include "common/core/handover.h"
 #include "common/core/mux.h"
-#include "tenant-runtime/runtime/fiber.h"
 #include "tenant-runtime/runtime/http.h"
 #include "tenant-runtime/runtime/record.h"
 #include "tenant-runtime/runtime/timer.h"

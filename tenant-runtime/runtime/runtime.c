@@ -6,12 +6,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/core/fiber.h"
 #include "common/core/launch.h"
 #include "tenant-runtime/ground/ground.h"
 #include "tenant-runtime/include/roomkey/app.h"
 #include "tenant-runtime/runtime/channel.h"
 #include "tenant-runtime/runtime/control.h"
-#include "tenant-runtime/runtime/fiber.h"
 #include "tenant-runtime/runtime/http.h"
 #include "tenant-runtime/runtime/limits.h"
 #include "tenant-runtime/runtime/timer.h"

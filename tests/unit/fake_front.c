@@ -6,11 +6,11 @@
 #include <time.h>
 
 #include "common/core/check.h"
+#include "common/core/fiber.h"
 #include "common/core/launch.h"
 #include "common/core/wire.h"
 #include "tenant-runtime/ground/ground.h"
 #include "tenant-runtime/runtime/channel.h"
-#include "tenant-runtime/runtime/fiber.h"
 #include "tenant-runtime/runtime/runtime.h"
 #include "tests/unit/record_fixture.h"
 

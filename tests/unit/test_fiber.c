@@ -6,7 +6,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "tenant-runtime/runtime/fiber.h"
+#include "common/core/fiber.h"
 #include "tenant-runtime/runtime/timer.h"
 #include "tests/unit/unit.h"
 

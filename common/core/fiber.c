@@ -1,4 +1,4 @@
-#include "tenant-runtime/runtime/fiber.h"
+#include "common/core/fiber.h"
 
 #include <stdint.h>
 #include <string.h>
@@ -95,7 +95,7 @@ static struct fiber *fiber_take(void)
     map = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (map == MAP_FAILED)
         return NULL;
-    /* Without its guard a stack is no place for a customer's code. */
+    /* Without its guard a stack is no place for others' code. */
     if (mprotect(map, GUARD_SIZE, PROT_NONE) != 0) {
         munmap(map, size);
         return NULL;

@@ -1,5 +1,6 @@
-/* Fibers: a stack of its own for each request in flight, so that an app's handler
- * is written straight on and may wait in the middle.
+/* Fibers: a stack of its own for each job in flight, so that what does it is written
+ * straight on and may wait in the middle.  An image runs app handlers on them, the
+ * front its handshakes.
  *
  * One thread; a fiber runs until it waits or ends, and only the loop (never a
  * fiber) runs fibers.  The happy path is: fiber_start from the loop runs `body`
@@ -7,11 +8,12 @@
  * loop's next fiber_run_woken goes on behind the fiber_wait; `body` returns and
  * the stack goes back to the pool.
  *
- * Possible failure modes are no memory for a stack (fiber_start) and a handler
- * that overruns its stack: it hits the guard page and the instance dies, before
- * another fiber's memory is touched. */
-#ifndef RUNTIME_FIBER_H
-#define RUNTIME_FIBER_H
+ * Possible failure modes are no memory for a stack (fiber_start) and a body that
+ * overruns its stack: it hits the guard page and the process dies, before another
+ * fiber's memory is touched.  A stack keeps what was on it: who puts secrets there
+ * wipes them. */
+#ifndef COMMON_FIBER_H
+#define COMMON_FIBER_H
 
 #include <stdbool.h>
 
