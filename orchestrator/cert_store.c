@@ -80,34 +80,40 @@ static enum rc open_pem(int dir, const char *hash, int *fd)
     return *fd < 0 ? files_rc(errno) : RC_OK;
 }
 
-enum rc cert_store_fds(struct cert_store *s, const char *fingerprint, const char *key_id,
-                       int *chain_fd, int *key_fd)
+enum rc cert_store_chain(struct cert_store *s, const char *fingerprint, int *fd)
 {
-    enum rc rc = open_pem(s->certs, fingerprint, chain_fd);
-
-    if (rc)
-        return rc;
-    rc = open_pem(s->keys, key_id, key_fd);
-    if (rc)
-        close(*chain_fd);
-    return rc;
+    return open_pem(s->certs, fingerprint, fd);
 }
 
-static void drop(int dir, const char *hash, bool (*used)(void *arg, const char *hash), void *arg)
+enum rc cert_store_key(struct cert_store *s, const char *key_id, int *fd)
+{
+    return open_pem(s->keys, key_id, fd);
+}
+
+void cert_store_watch_keys(struct cert_store *s, void (*gone)(void *arg, const char *key_id),
+                           void *arg)
+{
+    s->key_gone = gone;
+    s->key_gone_arg = arg;
+}
+
+/* True when it was removed. */
+static bool drop(int dir, const char *hash, bool (*used)(void *arg, const char *hash), void *arg)
 {
     char name[CERT_STORE_PEM_SIZE];
 
     if (!files_is_hash(hash) || used(arg, hash))
-        return;
+        return false;
     cert_store_pem(name, hash);
-    (void)unlinkat(dir, name, 0);
+    return unlinkat(dir, name, 0) == 0;
 }
 
 void cert_store_drop(struct cert_store *s, const char *fingerprint, const char *key_id,
                      const struct cert_store_users *users)
 {
-    drop(s->certs, fingerprint, users->chain, users->arg);
-    drop(s->keys, key_id, users->key, users->arg);
+    (void)drop(s->certs, fingerprint, users->chain, users->arg);
+    if (drop(s->keys, key_id, users->key, users->arg) && s->key_gone)
+        s->key_gone(s->key_gone_arg, key_id);
 }
 
 struct sweep {
@@ -125,7 +131,7 @@ static void sweep_one(void *arg, const char *name)
         return;
     memcpy(hash, name, 64);
     hash[64] = '\0';
-    drop(sweep->dir, hash, sweep->used, sweep->arg);
+    (void)drop(sweep->dir, hash, sweep->used, sweep->arg);
 }
 
 enum rc cert_store_sweep(struct cert_store *s, const struct cert_store_users *users)

@@ -54,9 +54,10 @@ void cert_store_close(struct cert_store *s);
 RC_MUST_CHECK enum rc cert_store_import(struct cert_store *s, const struct cert_request *request,
                                         cert_import_cb *cb, void *arg, struct refusal *no);
 
-/* Read-only descriptors, owned by the caller, as ROUTE carries them.  RC_NOT_FOUND. */
-RC_MUST_CHECK enum rc cert_store_fds(struct cert_store *s, const char *fingerprint,
-                                     const char *key_id, int *chain_fd, int *key_fd);
+/* Read-only descriptors, owned by the caller: of a chain, as ROUTE carries it, and of a private
+ * key, as KEY_FILE does.  RC_NOT_FOUND. */
+RC_MUST_CHECK enum rc cert_store_chain(struct cert_store *s, const char *fingerprint, int *fd);
+RC_MUST_CHECK enum rc cert_store_key(struct cert_store *s, const char *key_id, int *fd);
 
 /* Who still needs a file: asked before one is removed. */
 struct cert_store_users {
@@ -64,6 +65,10 @@ struct cert_store_users {
     bool (*key)(void *arg, const char *key_id);
     void *arg;
 };
+
+/* `gone` is called when the file of a private key has been removed; NULL: nobody is told. */
+void cert_store_watch_keys(struct cert_store *s, void (*gone)(void *arg, const char *key_id),
+                           void *arg);
 
 /* Removes what of the pair nobody needs any more. */
 void cert_store_drop(struct cert_store *s, const char *fingerprint, const char *key_id,

@@ -15,6 +15,8 @@ struct cert_store {
     char *helper;
     unsigned long serial;        /* of temporary files */
     struct cert_import *imports; /* under way */
+    void (*key_gone)(void *arg, const char *key_id);
+    void *key_gone_arg;
 };
 
 /* The file of this hash. */

@@ -22,6 +22,7 @@
 #include "orchestrator/fleet.h"
 #include "orchestrator/front_server.h"
 #include "orchestrator/image_store.h"
+#include "orchestrator/key_server.h"
 #include "orchestrator/registry.h"
 
 const struct backend_ops *const daemon_grounds[] = {&backend_xen, &backend_sandbox, NULL};
@@ -40,6 +41,7 @@ struct house {
     struct backend *backend;
     char ground_why[256];
     struct front_server *front;
+    struct key_server *keys;
     struct fleet *fleet;
     struct admin *admin;
     bool signals, ending;
@@ -269,6 +271,8 @@ static enum rc open_all(struct house *h, struct refusal *no)
     if (!rc)
         rc = front_server_open(&h->loop, h->run, &h->front, no);
     if (!rc)
+        rc = key_server_open(&h->loop, h->run, h->certs, &h->keys, no);
+    if (!rc)
         rc = open_fleet(h, no);
     if (!rc)
         rc = open_admin(h, no);
@@ -284,6 +288,7 @@ static void close_all(struct house *h)
     if (h->certs)
         cert_store_cancel(h->certs);
     front_server_close(h->front);
+    key_server_close(h->keys);
     if (h->fleet)
         fleet_close(h->fleet);
     if (h->backend)

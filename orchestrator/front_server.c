@@ -5,7 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -17,6 +16,7 @@
 #include "common/host/log.h"
 #include "common/host/packet.h"
 #include "orchestrator/alarm.h"
+#include "orchestrator/local_socket.h"
 
 #define HELLO_MS  5000u
 #define PEERS_MAX 256u /* the front has at most LAUNCH_CHANNELS_MAX workers */
@@ -208,20 +208,11 @@ struct fleet_front front_server_front(struct front_server *s)
     return (struct fleet_front){.send = send_to_worker, .arg = s};
 }
 
-static bool trusted(int fd)
-{
-    struct ucred cred;
-    socklen_t len = sizeof cred;
-
-    return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) == 0 &&
-           (cred.uid == 0 || cred.uid == geteuid());
-}
-
 static void admit(struct front_server *s, int fd)
 {
     struct peer *p;
 
-    if (!trusted(fd) || s->peers_nr == PEERS_MAX) {
+    if (!local_socket_trusted(fd) || s->peers_nr == PEERS_MAX) {
         log_warning("front socket: a peer was turned away: %s",
                     s->peers_nr == PEERS_MAX ? "too many are there" : "it is another user's");
         close(fd);
@@ -272,26 +263,6 @@ static enum rc cannot(struct refusal *no, const char *what, const char *path)
     return refusal_todo(no, "give roomkeyd a --run folder that it may write to");
 }
 
-static int listen_on(const char *path)
-{
-    struct sockaddr_un addr = {.sun_family = AF_UNIX};
-    int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    mode_t before;
-    int r;
-
-    if (fd < 0)
-        return -1;
-    strcpy(addr.sun_path, path); /* the same size: see struct front_server */
-    unlink(path);
-    before = umask(0177);
-    r = bind(fd, (struct sockaddr *)&addr, sizeof addr);
-    umask(before);
-    if (r == 0 && listen(fd, 64) == 0)
-        return fd;
-    close(fd);
-    return -1;
-}
-
 enum rc front_server_open(uv_loop_t *loop, const char *run_dir, struct front_server **out,
                           struct refusal *no)
 {
@@ -310,7 +281,7 @@ enum rc front_server_open(uv_loop_t *loop, const char *run_dir, struct front_ser
         refusal_why(no, "the name of a Unix socket has at most %zu bytes", sizeof s->path - 1);
         return refusal_todo(no, "choose a shorter --run folder");
     }
-    s->fd = listen_on(s->path);
+    s->fd = local_socket_listen(s->path);
     if (s->fd < 0) {
         enum rc rc = cannot(no, "make", s->path);
 

@@ -159,19 +159,18 @@ static enum rc send_route(struct fleet *f, unsigned worker, const struct control
     snprintf(m.route.alpn, sizeof m.route.alpn, "%s", route->image.alpn);
     if (f->certs && wake->route_revision != route->tenant.revision) {
         for (size_t c = 0; c < route->certs && c < CONTROL_CERTS_MAX; c++) {
-            enum rc rc = cert_store_fds(f->certs, route->cert[c].fingerprint, route->cert[c].key_id,
-                                        &fds[n], &fds[n + 1]);
+            enum rc rc = cert_store_chain(f->certs, route->cert[c].fingerprint, &fds[n]);
 
             if (rc)
                 log_error("tenant %s: certificate %s: %s", route->tenant.name,
                           route->cert[c].fingerprint, rc_text(rc));
             else
-                n += 2;
+                snprintf(m.route.key[n++], CONTROL_KEY_SIZE, "%s", route->cert[c].key_id);
         }
         if (n == 0)
             return RC_NOT_FOUND;
     }
-    m.route.certs = (uint8_t)(n / 2);
+    m.route.certs = (uint8_t)n;
     fleet_send(f, worker, &m, fds, n);
     while (n > 0)
         close(fds[--n]);

@@ -9,20 +9,19 @@
 
 #include "common/core/check.h"
 #include "common/core/secret.h"
+#include "tls-front/handshake_sign.h"
 
 #define ALPN_MAX                8
 #define ALPN_TEXT               64
 #define RECORD_TYPE_APPLICATION 23
 /* A flight of ours is a certificate chain and little else. */
 #define OUT_MAX ((size_t)256 * 1024)
-/* More stack than a handshake uses. */
-#define STACK_WIPE ((size_t)32 * 1024)
 
 struct tls_config {
     unsigned refs;
     mbedtls_ssl_config conf;
     mbedtls_x509_crt chains[TLS_CERTS_MAX];
-    mbedtls_pk_context keys[TLS_CERTS_MAX];
+    struct handshake_key keys[TLS_CERTS_MAX];
     size_t certs;
     mbedtls_ssl_ticket_context tickets;
     uint64_t tenant;
@@ -42,6 +41,7 @@ struct stash {
 struct handshake {
     struct tls_config *config; /* a reference */
     mbedtls_ssl_context ssl;
+    struct handshake_sign sign;
     const uint8_t *in; /* borrowed during handshake_run() */
     size_t in_len, in_at;
     struct tls_bytes out;
@@ -77,18 +77,20 @@ static enum rc from_mbedtls(int r)
 static enum rc parse_pem(struct tls_config *c, const struct tls_pem *pem)
 {
     mbedtls_x509_crt *chain = &c->chains[c->certs];
-    mbedtls_pk_context *key = &c->keys[c->certs];
+    struct handshake_key *key = &c->keys[c->certs];
     int r;
 
+    if (strlen(pem->key) >= sizeof key->id)
+        return RC_INVAL;
     mbedtls_x509_crt_init(chain);
-    mbedtls_pk_init(key);
     c->certs++;
     r = mbedtls_x509_crt_parse(chain, pem->chain, pem->chain_len);
+    /* What Mbed TLS takes for the private key is the public one of the certificate: it
+     * tells it of which kind the key is, and us which one to sign with. */
+    key->pk = &chain->pk;
+    memcpy(key->id, pem->key, strlen(pem->key) + 1);
     if (r == 0)
-        r = mbedtls_pk_parse_key(key, pem->key, pem->key_len, NULL, 0, mbedtls_psa_get_random,
-                                 MBEDTLS_PSA_RANDOM_STATE);
-    if (r == 0)
-        r = mbedtls_ssl_conf_own_cert(&c->conf, chain, key);
+        r = mbedtls_ssl_conf_own_cert(&c->conf, chain, &chain->pk);
     return r > 0 ? RC_INVAL : from_mbedtls(r); /* > 0: so many bad certificates */
 }
 
@@ -197,10 +199,8 @@ void tls_config_unref(struct tls_config *c)
         return;
     mbedtls_ssl_config_free(&c->conf);
     mbedtls_ssl_ticket_free(&c->tickets);
-    for (size_t i = 0; i < c->certs; i++) {
+    for (size_t i = 0; i < c->certs; i++)
         mbedtls_x509_crt_free(&c->chains[i]);
-        mbedtls_pk_free(&c->keys[i]);
-    }
     secret_wipe(c, sizeof *c);
     free(c);
 }
@@ -243,6 +243,7 @@ static int send(void *ctx, const unsigned char *buf, size_t len)
     }
     memcpy(out->p + out->len, buf, len);
     out->len += len;
+    handshake_sign_sent(&hs->sign, buf, len);
     hs->sent++;
     hs->sent_sealed += buf[0] == RECORD_TYPE_APPLICATION;
     return (int)len;
@@ -279,7 +280,19 @@ static void stash_keys(void *ctx, mbedtls_ssl_key_export_type type, const unsign
 
 /*----- one handshake -----*/
 
-enum rc handshake_new(struct handshake **out, struct tls_config *config)
+static int shake(void *arg)
+{
+    struct handshake *hs = arg;
+    /* Not by mbedtls_ssl_is_handshake_over(): in TLS 1.3 that is true before the
+     * tickets are written. */
+    int r = mbedtls_ssl_handshake(&hs->ssl);
+
+    secret_wipe_stack();
+    return r;
+}
+
+enum rc handshake_new(struct handshake **out, struct tls_config *config,
+                      const uint8_t client_random[AGENT_RANDOM_SIZE])
 {
     struct handshake *hs = calloc(1, sizeof *hs);
     int r;
@@ -287,6 +300,7 @@ enum rc handshake_new(struct handshake **out, struct tls_config *config)
     if (!hs)
         return RC_NOMEM;
     hs->config = tls_config_ref(config);
+    handshake_sign_init(&hs->sign, config->keys, config->certs, client_random, shake, hs);
     mbedtls_ssl_init(&hs->ssl);
     r = mbedtls_ssl_setup(&hs->ssl, &config->conf);
     if (r) {
@@ -299,38 +313,44 @@ enum rc handshake_new(struct handshake **out, struct tls_config *config)
     return RC_OK;
 }
 
-/* Mbed TLS wipes what it frees, but not every frame that a secret passed through:
- * called at the depth from which it was. */
-static __attribute__((noinline)) void wipe_stack_below(void)
-{
-    uint8_t frames[STACK_WIPE];
-
-    secret_wipe(frames, sizeof frames);
-}
-
 enum rc handshake_run(struct handshake *hs, const uint8_t *in, size_t len, size_t *used)
 {
+    enum rc rc;
     int r;
 
     CHECK(!hs->over);
     hs->in = in;
     hs->in_len = len;
     hs->in_at = 0;
-    /* Not by mbedtls_ssl_is_handshake_over(): in TLS 1.3 that is true before the
-     * tickets are written. */
-    r = mbedtls_ssl_handshake(&hs->ssl);
-    wipe_stack_below();
+    rc = handshake_sign_run(&hs->sign, &r);
     *used = hs->in_at;
     hs->in = NULL;
     hs->in_len = hs->in_at = 0;
+    if (rc)
+        return rc;
     if (r == MBEDTLS_ERR_SSL_WANT_READ)
         return RC_AGAIN;
     if (r == MBEDTLS_ERR_SSL_ALLOC_FAILED)
         return RC_NOMEM;
-    if (r != 0)
+    if (r != 0) {
+        /* TLS 1.2 says nothing to the client by itself then. */
+        if (hs->sign.refused && hs->sign.want.kind == AGENT_TLS12)
+            (void)mbedtls_ssl_send_alert_message(&hs->ssl, MBEDTLS_SSL_ALERT_LEVEL_FATAL,
+                                                 MBEDTLS_SSL_ALERT_MSG_INTERNAL_ERROR);
         return RC_CRYPTO;
+    }
     hs->over = true;
     return RC_OK;
+}
+
+const struct agent_sign *handshake_unsigned(const struct handshake *hs)
+{
+    return handshake_sign_wanted(&hs->sign);
+}
+
+void handshake_signed(struct handshake *hs, const struct agent_signed *answer)
+{
+    handshake_sign_answer(&hs->sign, answer);
 }
 
 struct tls_bytes *handshake_out(struct handshake *hs)
@@ -402,7 +422,7 @@ enum rc handshake_export(struct handshake *hs, struct handover *h)
     if (alpn && strlen(alpn) < sizeof h->alpn)
         memcpy(h->alpn, alpn, strlen(alpn) + 1);
     rc = suite->version == TLS_1_3 ? export_13(hs, suite, h) : export_12(hs, suite, h);
-    wipe_stack_below();
+    secret_wipe_stack();
     if (rc)
         handover_wipe(h);
     return rc;
@@ -428,6 +448,7 @@ void handshake_free(struct handshake *hs)
 {
     if (!hs)
         return;
+    handshake_sign_abandon(&hs->sign);
     mbedtls_ssl_free(&hs->ssl);
     tls_config_unref(hs->config);
     free(hs->out.p);

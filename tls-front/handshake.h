@@ -3,15 +3,19 @@
  * Happy path: a tls_config for each route (certificates, ALPN, ticket keys); for
  * each connection handshake_new(), handshake_run() with the client's bytes from
  * the first of the ClientHello on, until RC_OK, what is in `out` sent after each
- * call; then handshake_export() into a handover, and handshake_free().  When no
- * instance can be had, handshake_answer() instead: the front itself speaks.
+ * call; on the way handshake_unsigned() has the key agent sign, once; then
+ * handshake_export() into a handover, and handshake_free().  When no instance can
+ * be had, handshake_answer() instead: the front itself speaks.
+ *
+ * No private key is ever here: a configuration has the public ones of its
+ * certificates, and names of private ones.
  *
  * Only bytes of the handshake are taken: what came behind the client's Finished
  * stays with the caller, as ciphertext.  After handshake_export() nothing may be
  * written with these keys: a nonce would be used twice.
  *
  * Failure modes: RC_CRYPTO (the handshake failed; an alert for the client is in
- * `out`), RC_NOMEM, RC_INVAL (a certificate or key is unusable).  handshake_free()
+ * `out`), RC_NOMEM, RC_INVAL (a certificate is unusable).  handshake_free()
  * wipes what is secret, on every path. */
 #ifndef TLS_FRONT_HANDSHAKE_H
 #define TLS_FRONT_HANDSHAKE_H
@@ -21,16 +25,17 @@
 
 #include "common/core/handover.h"
 #include "common/core/rc.h"
+#include "tls-front/agent/agent_msg.h"
 #include "tls-front/ticket.h"
 
 #define TLS_CERTS_MAX 4
 #define TLS_TICKETS   1 /* issued after a full TLS 1.3 handshake */
 
-/* A certificate chain and its key, PEM, terminated by a NUL that `len` counts. */
+/* A certificate chain, PEM, terminated by a NUL that `len` counts, and its key. */
 struct tls_pem {
     const uint8_t *chain; /* borrowed */
-    const uint8_t *key;   /* borrowed, secret */
-    size_t chain_len, key_len;
+    size_t chain_len;
+    const char *key; /* its id, borrowed */
 };
 
 /* Once in each process that shakes hands, before any other call. */
@@ -55,12 +60,19 @@ struct tls_bytes {
     size_t len, size;
 };
 
-/* Takes a reference to `config`. */
-RC_MUST_CHECK enum rc handshake_new(struct handshake **out, struct tls_config *config);
+/* Takes a reference to `config`.  `client_random` is the ClientHello's. */
+RC_MUST_CHECK enum rc handshake_new(struct handshake **out, struct tls_config *config,
+                                    const uint8_t client_random[AGENT_RANDOM_SIZE]);
 
-/* Goes on with `in`; *used bytes of it were taken.  RC_AGAIN: wants more. */
+/* Goes on with `in`; *used bytes of it were taken.  RC_AGAIN: wants a signature, when
+ * handshake_unsigned() says one, else more of `in`. */
 RC_MUST_CHECK enum rc handshake_run(struct handshake *hs, const uint8_t *in, size_t len,
                                     size_t *used);
+
+/* What waits to be signed, borrowed until handshake_signed(); NULL: nothing. */
+const struct agent_sign *handshake_unsigned(const struct handshake *hs);
+/* Then handshake_run() again, with what it has not taken of its bytes. */
+void handshake_signed(struct handshake *hs, const struct agent_signed *answer);
 
 /* What is to be sent, also after a failure; set its len to 0 when it is. */
 struct tls_bytes *handshake_out(struct handshake *hs);

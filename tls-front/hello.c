@@ -223,7 +223,7 @@ static enum rc read_message(const uint8_t *msg, size_t len, struct hello *out)
 
     wire_bytes(&in, MESSAGE_HEAD); /* hello_scan() has seen it */
     h.legacy_version = be16(&in);
-    wire_bytes(&in, 32); /* random */
+    wire_copy(&in, h.random, sizeof h.random);
     session = vector(&in, 1);
     suites = vector(&in, 2);
     compressions = vector(&in, 1);

@@ -33,6 +33,7 @@ struct hello {
     bool alpn;                     /* the client offers ALPN */
     bool tls13;                    /* it offers TLS 1.3 */
     uint16_t legacy_version;
+    uint8_t random[32];
 };
 
 /* `buf` holds all `len` bytes since the first; earlier ones are not looked at

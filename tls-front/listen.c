@@ -89,10 +89,10 @@ enum rc listen_bind(struct options_listen *at, size_t n, int *fds, size_t stride
     return RC_OK;
 }
 
-int listen_orch(const char *run)
+int listen_orch(const char *run, const char *name)
 {
     struct sockaddr_un to = {.sun_family = AF_UNIX};
-    int n = snprintf(to.sun_path, sizeof to.sun_path, "%s/front.sock", run);
+    int n = snprintf(to.sun_path, sizeof to.sun_path, "%s/%s", run, name);
     int fd;
 
     if (n < 0 || (size_t)n >= sizeof to.sun_path) {

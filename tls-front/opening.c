@@ -243,7 +243,7 @@ static void on_route_known(struct conn *c, struct route *r)
     t->connections++;
     o->route = route_ref(r);
     o->deadline_us = clock_us() + r->wake_timeout_ms * 1000ull;
-    if (handshake_new(&o->handshake, r->tls)) {
+    if (handshake_new(&o->handshake, r->tls, o->hello.random)) {
         conn_close(c, CONN_RST);
         return;
     }
@@ -263,15 +263,39 @@ static enum rc send_out(struct conn *c)
     return conn_write(c, &buf, 1);
 }
 
+static void on_signed(struct signer_request *r, const struct agent_signed *answer)
+{
+    struct conn *c = r->data;
+
+    if (c->sm.state != CONN_HANDSHAKE)
+        return; /* closed meanwhile */
+    handshake_signed(c->opening->handshake, answer);
+    shake(c);
+}
+
+/* What the client says meanwhile can wait in the kernel, and what we have to say goes
+ * out with the signature. */
+static void have_signed(struct conn *c, const struct agent_sign *what)
+{
+    conn_stop(c);
+    c->opening->signing.data = c;
+    if (signer_ask(c->w, &c->opening->signing, what, on_signed))
+        conn_close(c, CONN_RST);
+}
+
 static void shake(struct conn *c)
 {
     struct opening *o = c->opening;
+    const struct agent_sign *what;
     size_t used;
     enum rc rc = handshake_run(o->handshake, o->in, o->len, &used);
 
     o->len -= used;
     memmove(o->in, o->in + used, o->len);
-    if (send_out(c)) {
+    what = handshake_unsigned(o->handshake);
+    if (what) {
+        have_signed(c, what);
+    } else if (send_out(c)) {
         conn_close(c, CONN_RST);
     } else if (rc == RC_AGAIN) {
         conn_read(c, on_room, on_bytes);
@@ -332,6 +356,7 @@ void opening_free(struct conn *c)
     if (!o)
         return;
     CHECK(!o->wake);
+    signer_forget(c->w, &o->signing);
     handshake_free(o->handshake);
     route_unref(o->route);
     free(o->in);

@@ -2,8 +2,8 @@
  *
  * Happy path, in order: opening_begin() reads the ClientHello; its name is looked
  * up and, unless route and channel are at hand, roomkeyd asked (wake.h); with the
- * route the handshake runs; when it is over and there is a channel, whichever is
- * later, the tenant gets the handover and the rest is relay.c's.
+ * route the handshake runs, and waits for the key agent (signer.h) once; when it is over and there
+ * is a channel, whichever is later, the tenant gets the handover and the rest is relay.c's.
  *
  * Failure modes: bad, late or nameless hello (an alert or a close, counted); name
  * unknown or no answer of roomkeyd in time (an alert); limits (closed, counted); a
@@ -18,6 +18,7 @@
 #include "common/core/rc.h"
 #include "tls-front/conn.h"
 #include "tls-front/hello.h"
+#include "tls-front/signer.h"
 
 struct handshake;
 struct route;
@@ -33,7 +34,8 @@ struct opening {
     struct route *route;         /* a reference, or NULL */
     struct wake *wake;           /* that it waits on, or NULL */
     struct handshake *handshake; /* owned, or NULL */
-    enum rc refused;             /* no instance, says roomkeyd */
+    struct signer_request signing;
+    enum rc refused; /* no instance, says roomkeyd */
     bool woken;
     struct handover_times times;
 };

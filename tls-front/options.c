@@ -31,14 +31,15 @@ static void help(void)
         "Takes TLS connections, finishes the handshake with the tenant's certificate, and hands\n"
         "the session keys and the connection to the tenant's own instance.\n"
         "\n"
-        "  --run DIR              where roomkeyd has its sockets (DIR/front.sock)\n"
+        "  --run DIR              where roomkeyd has its sockets (front.sock, agent.sock)\n"
         "  --listen ADDR:PORT     take TLS here: 0.0.0.0:443, [::]:443; port 0: any free one;\n"
         "                         up to %d times\n"
         "  --workers N            worker processes (default: one a core)\n"
         "  --listen-http ADDR:PORT  answer plain HTTP here with a redirect to https\n"
         "  --acme-dir DIR         serve DIR/TOKEN there as /.well-known/acme-challenge/TOKEN\n"
         "  --user NAME            what workers run as when started by root (default:\n"
-        "                         roomkey-front if there is such a user, else user id 64321)\n"
+        "                         roomkey-front if there is such a user, else user id 64321;\n"
+        "                         the key agent likewise: roomkey-keys, or 64322)\n"
         "\n"
         "Limits:\n",
         OPTIONS_LISTEN_MAX);

@@ -18,6 +18,7 @@
 #include "common/host/log.h"
 #include "common/host/notify.h"
 #include "common/host/packet.h"
+#include "tls-front/agent/agent.h"
 #include "tls-front/link.h"
 #include "tls-front/listen.h"
 #include "tls-front/worker.h"
@@ -29,12 +30,12 @@
 #define ORCH_RETRY_MIN_MS 20
 #define ORCH_RETRY_MAX_MS 500
 
-/* Times are clock_us(); 0: nothing to do then. */
+/* A worker, or the key agent.  Times are clock_us(); 0: nothing to do then. */
 struct child {
-    pid_t pid; /* 0: not running */
-    int link;  /* -1 when not running */
-    int listen[OPTIONS_LISTEN_MAX];
-    bool listening;
+    pid_t pid;                      /* 0: not running */
+    int link;                       /* -1 when not running */
+    int listen[OPTIONS_LISTEN_MAX]; /* a worker's */
+    bool listening;                 /* it has said that it serves */
     uint64_t started, restart_at;
     unsigned retry_ms;
     uint64_t orch_at;    /* it wants a control socket */
@@ -45,29 +46,51 @@ struct child {
 struct parent {
     struct options o;
     struct child child[OPTIONS_WORKERS_MAX];
+    struct child agent;
     int http, acme, signals;
     struct ticket_secrets secrets;
     uint64_t step_at, stop_at;
     bool ready, stopping, orch_missed;
 };
 
-static void tell(struct child *c, uint32_t type, int fd, const struct ticket_secrets *secrets)
+static void send_link(struct child *c, const struct link_msg *m, int fd)
+{
+    if (c->link < 0)
+        return;
+    /* A child that cannot be told is dying, or will be as it does not read. */
+    if (packet_write(c->link, m, sizeof *m, &fd, fd >= 0 ? 1 : 0) != RC_OK && c->pid > 0)
+        kill(c->pid, SIGKILL);
+}
+
+static void tell(struct child *c, uint32_t type, int fd)
 {
     struct link_msg m = {.type = type};
 
-    if (c->link < 0)
-        return;
-    if (secrets)
-        m.secrets = *secrets;
-    /* A worker that cannot be told is dying, or will be as it does not read. */
-    if (packet_write(c->link, &m, sizeof m, &fd, fd >= 0 ? 1 : 0) != RC_OK && c->pid > 0)
-        kill(c->pid, SIGKILL);
+    send_link(c, &m, fd);
+}
+
+static void tell_secrets(struct parent *p)
+{
+    struct link_msg m = {.type = LINK_SECRETS, .secrets = p->secrets};
+
+    for (unsigned i = 0; i < p->o.workers; i++)
+        send_link(&p->child[i], &m, -1);
     secret_wipe(&m, sizeof m);
 }
 
-/*----- workers -----*/
+static const char *name_of(const struct parent *p, const struct child *c)
+{
+    static char name[32];
 
-static void become_worker(struct parent *p, unsigned index, int link, pid_t parent_pid)
+    if (c == &p->agent)
+        return "the key agent";
+    snprintf(name, sizeof name, "worker %u", (unsigned)(c - p->child));
+    return name;
+}
+
+/*----- children -----*/
+
+static void become_worker(struct parent *p, unsigned index, int link)
 {
     struct worker_start start = {.options = &p->o,
                                  .index = index,
@@ -76,15 +99,14 @@ static void become_worker(struct parent *p, unsigned index, int link, pid_t pare
                                  .parent = link,
                                  .secrets = p->secrets};
 
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    if (getppid() != parent_pid) /* it died before that was said */
-        _exit(1);
     for (unsigned i = 0; i < p->o.workers; i++) {
         if (p->child[i].link >= 0)
             close(p->child[i].link);
         for (size_t k = 0; i != index && k < p->o.listens; k++)
             close(p->child[i].listen[k]);
     }
+    if (p->agent.link >= 0)
+        close(p->agent.link);
     memcpy(start.listen, p->child[index].listen, sizeof start.listen);
     close(p->signals);
     secret_wipe(&p->secrets, sizeof p->secrets);
@@ -95,39 +117,82 @@ static void become_worker(struct parent *p, unsigned index, int link, pid_t pare
     worker_run(&start);
 }
 
-static void start_worker(struct parent *p, unsigned index)
+/* Of all that the parent has open it keeps its link and the log. */
+static void become_agent(struct parent *p, int link)
 {
-    struct child *c = &p->child[index];
+    struct agent_start start = {.options = &p->o, .parent = STDERR_FILENO + 1};
+
+    secret_wipe(&p->secrets, sizeof p->secrets);
+    if (link != start.parent)
+        dup3(link, start.parent, O_CLOEXEC);
+    close_range((unsigned)start.parent + 1, ~0u, 0);
+    agent_run(&start);
+}
+
+/* A socket between the two, when both are there. */
+static void join(struct parent *p, unsigned index)
+{
+    struct link_msg m = {.type = LINK_WORKER, .worker = index};
+    int pair[2];
+
+    if (p->agent.link < 0 || p->child[index].link < 0)
+        return;
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) != 0) {
+        /* Without one it is of no use. */
+        log_error("worker %u cannot be joined to the key agent: %s", index, strerror(errno));
+        kill(p->child[index].pid, SIGKILL);
+        return;
+    }
+    send_link(&p->agent, &m, pair[0]);
+    tell(&p->child[index], LINK_AGENT, pair[1]);
+    close(pair[0]);
+    close(pair[1]);
+}
+
+static enum rc fork_child(struct parent *p, struct child *c)
+{
     pid_t self = getpid();
     int pair[2];
 
-    c->restart_at = 0;
-    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) != 0) {
-        log_error("cannot start worker %u: %s", index, strerror(errno));
-        c->restart_at = clock_us() + RETRY_MAX_MS * MS;
-        return;
-    }
     c->started = clock_us();
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) != 0)
+        return RC_IO;
     c->pid = fork();
     if (c->pid == 0) {
         close(pair[0]);
-        become_worker(p, index, pair[1], self);
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        if (getppid() != self) /* it died before that was said */
+            _exit(1);
+        if (c == &p->agent)
+            become_agent(p, pair[1]);
+        else
+            become_worker(p, (unsigned)(c - p->child), pair[1]);
     }
     close(pair[1]);
-    c->link = pair[0];
     if (c->pid < 0) {
-        log_error("cannot start worker %u: %s", index, strerror(errno));
-        close(c->link);
+        close(pair[0]);
         c->pid = 0;
-        c->link = -1;
-        c->restart_at = clock_us() + RETRY_MAX_MS * MS;
+        return RC_IO;
     }
+    c->link = pair[0];
+    return RC_OK;
 }
 
-static void worker_gone(struct parent *p, struct child *c, int status)
+static void start_child(struct parent *p, struct child *c)
 {
-    unsigned index = (unsigned)(c - p->child);
+    c->restart_at = 0;
+    if (fork_child(p, c)) {
+        log_error("cannot start %s: %s", name_of(p, c), strerror(errno));
+        c->restart_at = clock_us() + RETRY_MAX_MS * MS;
+        return;
+    }
+    for (unsigned i = 0; i < p->o.workers; i++)
+        if (c == &p->agent || c == &p->child[i])
+            join(p, i);
+}
 
+static void child_gone(struct parent *p, struct child *c, int status)
+{
     close(c->link);
     c->link = -1;
     c->pid = 0;
@@ -142,10 +207,10 @@ static void worker_gone(struct parent *p, struct child *c, int status)
         c->retry_ms *= 2;
     c->restart_at = clock_us() + c->retry_ms * MS;
     if (WIFSIGNALED(status))
-        log_error("worker %u was ended by signal %d (%s); starting it again in %u ms", index,
+        log_error("%s was ended by signal %d (%s); starting it again in %u ms", name_of(p, c),
                   WTERMSIG(status), strsignal(WTERMSIG(status)), c->retry_ms);
     else
-        log_error("worker %u ended with status %d; starting it again in %u ms", index,
+        log_error("%s ended with status %d; starting it again in %u ms", name_of(p, c),
                   WEXITSTATUS(status), c->retry_ms);
 }
 
@@ -154,22 +219,26 @@ static void reap(struct parent *p)
     int status;
     pid_t pid;
 
-    while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
+    while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+        if (p->agent.pid == pid)
+            child_gone(p, &p->agent, status);
         for (unsigned i = 0; i < p->o.workers; i++)
             if (p->child[i].pid == pid)
-                worker_gone(p, &p->child[i], status);
+                child_gone(p, &p->child[i], status);
+    }
 }
 
-/*----- the control socket, on behalf of workers -----*/
+/*----- sockets to roomkeyd, on behalf of children -----*/
 
 static void connect_orch(struct parent *p, struct child *c)
 {
-    int fd = listen_orch(p->o.run);
+    const char *name = c == &p->agent ? "agent.sock" : "front.sock";
+    int fd = listen_orch(p->o.run, name);
 
     if (fd >= 0) {
         c->orch_at = 0;
         c->orch_given = clock_us();
-        tell(c, LINK_ORCH, fd, NULL);
+        tell(c, LINK_ORCH, fd);
         close(fd);
         if (p->orch_missed)
             log_info("roomkeyd is there");
@@ -177,9 +246,9 @@ static void connect_orch(struct parent *p, struct child *c)
         return;
     }
     if (!p->orch_missed)
-        log_warning("roomkeyd is not there (%s/front.sock: %s); tenants that sleep cannot be "
-                    "woken until it is",
-                    p->o.run, strerror(errno));
+        log_warning("roomkeyd is not there (%s/%s: %s); tenants that sleep cannot be woken until "
+                    "it is",
+                    p->o.run, name, strerror(errno));
     p->orch_missed = true;
     c->orch_retry_ms = c->orch_retry_ms ? c->orch_retry_ms * 2 : ORCH_RETRY_MIN_MS;
     if (c->orch_retry_ms > ORCH_RETRY_MAX_MS)
@@ -192,7 +261,7 @@ static void say_ready(struct parent *p)
     char text[LISTEN_TEXT], all[OPTIONS_LISTEN_MAX * (LISTEN_TEXT + 2)] = "";
 
     for (unsigned i = 0; i < p->o.workers; i++)
-        if (!p->child[i].listening)
+        if (!p->child[i].listening || !p->agent.listening)
             return;
     for (size_t i = 0; i < p->o.listens; i++) {
         listen_text(&p->o.listen[i].addr, text);
@@ -208,7 +277,16 @@ static void say_ready(struct parent *p)
     notify_send("READY=1");
 }
 
-static void from_worker(struct parent *p, struct child *c)
+/* The agent has met a worker that somebody must have broken into. */
+static void end_misfit(struct parent *p, unsigned index)
+{
+    if (index >= p->o.workers || p->child[index].pid <= 0)
+        return;
+    log_error("worker %u is ended: it asked the key agent for what no worker asks for", index);
+    kill(p->child[index].pid, SIGKILL);
+}
+
+static void from_child(struct parent *p, struct child *c)
 {
     struct link_msg m;
     int fds[PACKET_FDS_MAX];
@@ -225,6 +303,8 @@ static void from_worker(struct parent *p, struct child *c)
             c->listening = true;
             if (!p->ready)
                 say_ready(p);
+        } else if (m.type == LINK_MISFIT && c == &p->agent) {
+            end_misfit(p, m.worker);
         } else if (m.type == LINK_WANT_ORCH && !p->stopping) {
             c->orch_retry_ms = 0;
             /* At once, unless roomkeyd takes connections only to refuse them. */
@@ -246,9 +326,10 @@ static void stop(struct parent *p)
     /* Workers end by themselves; this is for one that hangs. */
     p->stop_at = clock_us() + (p->o.drain + 2) * SECOND;
     notify_send("STOPPING=1");
+    p->agent.restart_at = 0;
     for (unsigned i = 0; i < p->o.workers; i++) {
         p->child[i].restart_at = 0;
-        tell(&p->child[i], LINK_DRAIN, -1, NULL);
+        tell(&p->child[i], LINK_DRAIN, -1);
         for (size_t k = 0; k < p->o.listens; k++)
             close(p->child[i].listen[k]);
     }
@@ -266,36 +347,40 @@ static void on_signal(struct parent *p)
     }
 }
 
+/* When there is something to do for this child; at most `next`. */
+static uint64_t on_child_time(struct parent *p, struct child *c, uint64_t now, uint64_t next)
+{
+    if (c->restart_at && now >= c->restart_at)
+        start_child(p, c);
+    if (c->orch_at && now >= c->orch_at)
+        connect_orch(p, c);
+    if (c->restart_at && c->restart_at < next)
+        next = c->restart_at;
+    if (c->orch_at && c->orch_at < next)
+        next = c->orch_at;
+    if (p->stopping && now >= p->stop_at && c->pid > 0)
+        kill(c->pid, SIGKILL);
+    return next;
+}
+
 static uint64_t on_time(struct parent *p)
 {
     uint64_t now = clock_us(), next = p->step_at;
 
     if (now >= p->step_at) {
         ticket_secrets_step(&p->secrets);
-        for (unsigned i = 0; i < p->o.workers; i++)
-            tell(&p->child[i], LINK_SECRETS, -1, &p->secrets);
+        tell_secrets(p);
         next = p->step_at = now + (uint64_t)TICKET_PERIOD_S * SECOND;
     }
-    for (unsigned i = 0; i < p->o.workers; i++) {
-        struct child *c = &p->child[i];
-
-        if (c->restart_at && now >= c->restart_at)
-            start_worker(p, i);
-        if (c->orch_at && now >= c->orch_at)
-            connect_orch(p, c);
-        if (c->restart_at && c->restart_at < next)
-            next = c->restart_at;
-        if (c->orch_at && c->orch_at < next)
-            next = c->orch_at;
-        if (p->stopping && now >= p->stop_at && c->pid > 0)
-            kill(c->pid, SIGKILL);
-    }
+    next = on_child_time(p, &p->agent, now, next);
+    for (unsigned i = 0; i < p->o.workers; i++)
+        next = on_child_time(p, &p->child[i], now, next);
     if (p->stopping)
         next = p->stop_at > now ? p->stop_at : now + SECOND;
     return next > now ? next - now : 0;
 }
 
-static bool any_child(const struct parent *p)
+static bool any_worker(const struct parent *p)
 {
     for (unsigned i = 0; i < p->o.workers; i++)
         if (p->child[i].pid > 0)
@@ -305,19 +390,22 @@ static bool any_child(const struct parent *p)
 
 static void serve(struct parent *p)
 {
-    struct pollfd fds[OPTIONS_WORKERS_MAX + 1];
+    struct pollfd fds[OPTIONS_WORKERS_MAX + 2];
 
-    while (!p->stopping || any_child(p)) {
+    while (!p->stopping || any_worker(p)) {
         uint64_t wait_ms = on_time(p) / MS + 1;
 
         fds[0] = (struct pollfd){.fd = p->signals, .events = POLLIN};
+        fds[1] = (struct pollfd){.fd = p->agent.link, .events = POLLIN};
         for (unsigned i = 0; i < p->o.workers; i++)
-            fds[i + 1] = (struct pollfd){.fd = p->child[i].link, .events = POLLIN};
-        if (poll(fds, p->o.workers + 1, wait_ms > 3600000 ? 3600000 : (int)wait_ms) < 0)
+            fds[i + 2] = (struct pollfd){.fd = p->child[i].link, .events = POLLIN};
+        if (poll(fds, p->o.workers + 2, wait_ms > 3600000 ? 3600000 : (int)wait_ms) < 0)
             CHECK(errno == EINTR);
+        if (fds[1].revents & POLLIN)
+            from_child(p, &p->agent);
         for (unsigned i = 0; i < p->o.workers; i++)
-            if (fds[i + 1].revents & POLLIN)
-                from_worker(p, &p->child[i]);
+            if (fds[i + 2].revents & POLLIN)
+                from_child(p, &p->child[i]);
         /* After the links: what a worker said before its death was heard. */
         on_signal(p);
     }
@@ -360,7 +448,7 @@ int parent_run(const struct options *o)
 
     _Static_assert(sizeof(struct child) % sizeof(int) == 0, "the stride of listen_bind()");
     p.o = *o;
-    p.http = p.acme = -1;
+    p.http = p.acme = p.agent.link = -1;
     for (unsigned i = 0; i < p.o.workers; i++)
         p.child[i].link = -1;
     if (open_all(&p))
@@ -368,9 +456,14 @@ int parent_run(const struct options *o)
 
     ticket_secrets_init(&p.secrets);
     p.step_at = clock_us() + (uint64_t)TICKET_PERIOD_S * SECOND;
+    start_child(&p, &p.agent);
     for (unsigned i = 0; i < p.o.workers; i++)
-        start_worker(&p, i);
+        start_child(&p, &p.child[i]);
     serve(&p);
     secret_wipe(&p.secrets, sizeof p.secrets);
+    if (p.agent.pid > 0) { /* nobody is left to sign for */
+        kill(p.agent.pid, SIGKILL);
+        waitpid(p.agent.pid, NULL, 0);
+    }
     return 0;
 }

@@ -7,8 +7,8 @@
 #include <unistd.h>
 
 #include "common/core/check.h"
-#include "common/core/secret.h"
 #include "common/host/log.h"
+#include "tls-front/signer.h"
 #include "tls-front/worker.h"
 
 #define PEM_MAX ((off_t)64 * 1024)
@@ -106,7 +106,6 @@ static enum rc read_pem(int fd, uint8_t **out, size_t *len)
     if (!p)
         return RC_NOMEM;
     if (pread(fd, p, (size_t)st.st_size, 0) != st.st_size) {
-        secret_wipe(p, (size_t)st.st_size);
         free(p);
         return RC_IO;
     }
@@ -124,22 +123,17 @@ static enum rc load(struct worker *w, const struct control_route *m, const int *
 
     _Static_assert(CONTROL_CERTS_MAX <= TLS_CERTS_MAX, "one table each");
     for (size_t i = 0; !rc && i < m->certs; i++) {
-        uint8_t *chain = NULL, *key = NULL;
+        uint8_t *chain = NULL;
 
-        rc = read_pem(fds[2 * i], &chain, &pems[i].chain_len);
-        if (!rc)
-            rc = read_pem(fds[2 * i + 1], &key, &pems[i].key_len);
+        signer_prepare(w, m->key[i]);
+        rc = read_pem(fds[i], &chain, &pems[i].chain_len);
         pems[i].chain = chain;
-        pems[i].key = key;
+        pems[i].key = m->key[i];
     }
     if (!rc)
         rc = tls_config_new(out, pems, m->certs, m->alpn, m->tenant, &w->secrets);
-    for (size_t i = 0; i < m->certs; i++) {
-        if (pems[i].key)
-            secret_wipe((void *)(uintptr_t)pems[i].key, pems[i].key_len);
-        free((void *)(uintptr_t)pems[i].key);
+    for (size_t i = 0; i < m->certs; i++)
         free((void *)(uintptr_t)pems[i].chain);
-    }
     return rc;
 }
 

@@ -46,7 +46,7 @@ void routes_dispose(struct worker *w);
 /* The route of a name, most recently used now; NULL: none.  Borrowed. */
 struct route *routes_find(struct worker *w, const char *hostname);
 
-/* Takes in what roomkeyd says of a name, with 2 * m->certs descriptors (borrowed).
+/* Takes in what roomkeyd says of a name, with m->certs descriptors (borrowed).
  * *out is borrowed from the table.  RC_INVAL: unusable certificates, logged;
  * RC_NOT_FOUND: it says "as before" of what is not there any more. */
 RC_MUST_CHECK enum rc routes_put(struct worker *w, const char *hostname,

@@ -8,14 +8,11 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
-#include "common/host/doorbell.h"
 #include "common/host/log.h"
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
@@ -29,32 +26,32 @@
 #define SANITIZED 0
 #endif
 
-static enum rc fail(const char *what)
+static enum rc fail(const struct sandbox *s, const char *what)
 {
-    log_error("worker: %s: %s", what, strerror(errno));
+    log_error("%s: %s: %s", s->who, what, strerror(errno));
     return RC_DENIED;
 }
 
 /* A folder that has no name any more: nothing can be put there. */
-static enum rc empty_root(void)
+static enum rc empty_root(const struct sandbox *s)
 {
     char path[] = "/tmp/roomkey-front.XXXXXX";
 
     if (!mkdtemp(path))
-        return fail("a folder to be locked into cannot be made in /tmp");
+        return fail(s, "a folder to be locked into cannot be made in /tmp");
     if (chdir(path) != 0 || rmdir(path) != 0 || chroot(".") != 0)
-        return fail("it cannot be locked into an empty folder");
+        return fail(s, "it cannot be locked into an empty folder");
     return RC_OK;
 }
 
-static enum rc drop_user(const char *user)
+static enum rc drop_user(const struct sandbox *s)
 {
-    const struct passwd *pw = getpwnam(user ? user : SANDBOX_USER);
-    uid_t uid = SANDBOX_UID;
-    gid_t gid = SANDBOX_UID;
+    const struct passwd *pw = getpwnam(s->user ? s->user : s->standard_user);
+    uid_t uid = s->standard_uid;
+    gid_t gid = s->standard_uid;
 
-    if (!pw && user) {
-        log_error("--user %s: there is no such user", user);
+    if (!pw && s->user) {
+        log_error("--user %s: there is no such user", s->user);
         return RC_DENIED;
     }
     if (pw) {
@@ -62,47 +59,52 @@ static enum rc drop_user(const char *user)
         gid = pw->pw_gid;
     }
     if (uid == 0) {
-        log_error("--user %s: workers do not run as root", user);
+        log_error("the user %s is root, as whom no %s runs", pw->pw_name, s->who);
         return RC_DENIED;
     }
-    if (empty_root())
+    if (empty_root(s))
         return RC_DENIED;
     if (setgroups(0, NULL) != 0 || setresgid(gid, gid, gid) != 0 || setresuid(uid, uid, uid) != 0)
-        return fail("it cannot change its user");
+        return fail(s, "it cannot change its user");
     /* Leaving user id 0 for good has emptied the capability sets (capabilities(7)). */
     return RC_OK;
 }
 
-static enum rc limit(__rlimit_resource_t what, rlim_t to)
+static enum rc limit(const struct sandbox *s, __rlimit_resource_t what, rlim_t to)
 {
     struct rlimit r = {to, to};
 
-    return setrlimit(what, &r) == 0 ? RC_OK : fail("a resource limit cannot be set");
+    return setrlimit(what, &r) == 0 ? RC_OK : fail(s, "a resource limit cannot be set");
 }
 
-/*----- the list -----*/
+/*----- the system calls -----*/
 
-static const int calls[] = {
-    /* the loop */
-    SCMP_SYS(epoll_wait), SCMP_SYS(epoll_pwait), SCMP_SYS(epoll_ctl), SCMP_SYS(clock_gettime),
-    SCMP_SYS(gettimeofday),
-    /* sockets, the ring's doorbells, the control socket, the log */
-    SCMP_SYS(accept4), SCMP_SYS(read), SCMP_SYS(readv), SCMP_SYS(write), SCMP_SYS(writev),
-    SCMP_SYS(recvmsg), SCMP_SYS(sendmsg), SCMP_SYS(shutdown), SCMP_SYS(close),
-    SCMP_SYS(getpeername), SCMP_SYS(getsockname), SCMP_SYS(setsockopt),
-    /* certificates and ring memory, as descriptors */
-    SCMP_SYS(fstat), SCMP_SYS(pread64), SCMP_SYS(munmap),
-    /* libc */
-    SCMP_SYS(brk), SCMP_SYS(mremap), SCMP_SYS(madvise), SCMP_SYS(futex), SCMP_SYS(getrandom),
-    SCMP_SYS(getpid), SCMP_SYS(gettid), SCMP_SYS(restart_syscall), SCMP_SYS(rt_sigreturn),
-    SCMP_SYS(rt_sigprocmask), SCMP_SYS(exit), SCMP_SYS(exit_group)};
-
-static int add_calls(scmp_filter_ctx ctx, bool files)
+int sandbox_add_calls(scmp_filter_ctx ctx, const int *calls, size_t n)
 {
     int r = 0;
 
-    for (size_t i = 0; i < sizeof calls / sizeof calls[0] && !r; i++)
+    for (size_t i = 0; i < n && !r; i++)
         r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, calls[i], 0);
+    return r;
+}
+
+/* What the C library and CHECK() need in each process. */
+static int add_calls(scmp_filter_ctx ctx, const struct sandbox *s)
+{
+    static const int calls[] = {
+        SCMP_SYS(clock_gettime), SCMP_SYS(write),
+        SCMP_SYS(recvmsg),       SCMP_SYS(sendmsg),
+        SCMP_SYS(close),         SCMP_SYS(fstat),
+        SCMP_SYS(pread64),       SCMP_SYS(munmap),
+        SCMP_SYS(brk),           SCMP_SYS(mremap),
+        SCMP_SYS(madvise),       SCMP_SYS(futex),
+        SCMP_SYS(getrandom),     SCMP_SYS(getpid),
+        SCMP_SYS(gettid),        SCMP_SYS(rt_sigprocmask),
+        SCMP_SYS(exit),          SCMP_SYS(exit_group),
+        SCMP_SYS(rt_sigreturn),  SCMP_SYS(restart_syscall),
+    };
+    int r = sandbox_add_calls(ctx, calls, sizeof calls / sizeof calls[0]);
+
     /* Memory is never made executable. */
     if (!r)
         r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(mmap), 1,
@@ -110,20 +112,6 @@ static int add_calls(scmp_filter_ctx ctx, bool files)
     if (!r)
         r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(mprotect), 1,
                              SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0));
-    for (size_t i = 0; i < 4 && !r; i++) {
-        static const unsigned long commands[] = {F_GETFL, F_SETFL, F_GET_SEALS, F_DUPFD_CLOEXEC};
-
-        r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(fcntl), 1,
-                             SCMP_A1(SCMP_CMP_EQ, commands[i], 0));
-    }
-    if (!r)
-        r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(ioctl), 1,
-                             SCMP_A1(SCMP_CMP_EQ, FIONBIO, 0));
-    /* On Xen: rings a tenant.  The other ioctls of these devices would bind and map what
-     * roomkeyd did not give. */
-    if (!r)
-        r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(ioctl), 1,
-                             SCMP_A1(SCMP_CMP_EQ, doorbell_xen_ioctl, 0));
     /* fstat() of newer libcs; a path could only lead into the empty root. */
     if (!r)
         r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(newfstatat), 1,
@@ -134,20 +122,18 @@ static int add_calls(scmp_filter_ctx ctx, bool files)
                              SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)getpid(), 0));
     if (!r)
         r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(rt_sigaction), 0);
-    if (!r && files)
-        r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(openat2), 0);
-    return r;
+    return r ? r : s->add_calls(ctx, s);
 }
 
-static enum rc filter(bool files)
+static enum rc filter(const struct sandbox *s)
 {
     scmp_filter_ctx ctx;
     int r;
 
     ctx = seccomp_init(SCMP_ACT_KILL_PROCESS);
     if (!ctx)
-        return fail("no system call filter");
-    r = add_calls(ctx, files);
+        return fail(s, "no system call filter");
+    r = add_calls(ctx, s);
     /* A binary search, not a walk along forty rules for each call. */
     if (!r)
         r = seccomp_attr_set(ctx, SCMP_FLTATR_CTL_OPTIMIZE, 2);
@@ -156,31 +142,31 @@ static enum rc filter(bool files)
     seccomp_release(ctx);
     if (r) {
         errno = -r;
-        return fail("the system call filter cannot be installed");
+        return fail(s, "the system call filter cannot be installed");
     }
     return RC_OK;
 }
 
-enum rc sandbox_enter(const char *user, bool files)
+enum rc sandbox_enter(const struct sandbox *s)
 {
     if (SANITIZED) {
-        log_warning("worker: built with a sanitizer, so not confined at all");
+        log_warning("%s: built with a sanitizer, so not confined at all", s->who);
         return RC_OK;
     }
     if (geteuid() == 0) {
-        if (drop_user(user))
+        if (drop_user(s))
             return RC_DENIED;
-    } else if (user) {
-        log_error("--user %s: only root can change to another user", user);
+    } else if (s->user) {
+        log_error("--user %s: only root can change to another user", s->user);
         return RC_DENIED;
     }
     /* No bound on files: it opens none, and its standard error may be one. */
-    if (limit(RLIMIT_CORE, 0) || limit(RLIMIT_NPROC, 0))
+    if (limit(s, RLIMIT_CORE, 0) || limit(s, RLIMIT_NPROC, 0))
         return RC_DENIED;
     if (prctl(PR_SET_DUMPABLE, 0) != 0 || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
-        return fail("it cannot give up its privileges");
+        return fail(s, "it cannot give up its privileges");
     /* Changing the user has cleared it. */
     if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0)
-        return fail("it cannot be tied to its parent");
-    return filter(files);
+        return fail(s, "it cannot be tied to its parent");
+    return filter(s);
 }

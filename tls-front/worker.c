@@ -18,8 +18,9 @@
 #include "tls-front/orch.h"
 #include "tls-front/rate.h"
 #include "tls-front/route.h"
-#include "tls-front/sandbox.h"
+#include "tls-front/signer.h"
 #include "tls-front/wake.h"
+#include "tls-front/worker_sandbox.h"
 
 #define BACKLOG 4096
 
@@ -38,6 +39,11 @@ static void on_parent(struct packet *p, const uint8_t *buf, size_t len, int *fds
     case LINK_ORCH:
         CHECK(nfds == 1);
         orch_connected(w, fds[0]);
+        fds[0] = -1;
+        break;
+    case LINK_AGENT:
+        CHECK(nfds == 1);
+        signer_connected(w, fds[0]);
         fds[0] = -1;
         break;
     case LINK_SECRETS:
@@ -74,6 +80,7 @@ static void finish(struct worker *w)
     uv_close((uv_handle_t *)&w->deadline, NULL);
     channels_close(w);
     orch_close(w);
+    signer_close(w);
     packet_close(&w->parent);
     /* Nothing is left to run for: uv_run() returns when all is closed. */
 }
@@ -116,7 +123,7 @@ static enum rc init(struct worker *w, const struct worker_start *start)
     w->rates = rates_new(w->options->rate);
     if (tls_init() || !w->rates || packet_open(&w->parent, &w->loop, start->parent, &parent_ops, w))
         return RC_FAILED;
-    if (routes_init(w) || wakes_init(w) || channels_init(w) || conns_init(w))
+    if (routes_init(w) || wakes_init(w) || channels_init(w) || conns_init(w) || signer_init(w))
         return RC_NOMEM;
     CHECK(uv_timer_init(&w->loop, &w->second) == 0);
     CHECK(uv_timer_init(&w->loop, &w->deadline) == 0);
@@ -170,7 +177,7 @@ static enum rc serve(struct worker *w, const struct worker_start *start)
         rc = listen_all(w, start);
     /* Nothing is read before the loop runs. */
     if (!rc)
-        rc = sandbox_enter(w->options->user, start->http >= 0 && start->acme >= 0);
+        rc = worker_sandbox_enter(w->options->user, start->http >= 0 && start->acme >= 0);
     if (!rc)
         rc = packet_send(&w->parent, &listening, sizeof listening, NULL, 0);
     if (!rc)
@@ -197,6 +204,7 @@ void worker_run(const struct worker_start *start)
     channels_dispose(&w);
     conns_dispose(&w);
     orch_dispose(&w);
+    signer_dispose(&w);
     rates_free(w.rates);
     secret_wipe(&w.secrets, sizeof w.secrets);
     CHECK(uv_loop_close(&w.loop) == 0);

@@ -17,6 +17,7 @@
 #include "tls-front/ticket.h"
 
 struct orch;
+struct signer;
 struct routes;
 struct wakes;
 struct channels;
@@ -33,6 +34,7 @@ struct worker {
     int client_files; /* descriptors from this number on are not for clients */
     /* Each module's own, owned. */
     struct orch *orch;
+    struct signer *signer;
     struct routes *routes;
     struct wakes *wakes;
     struct channels *channels;

@@ -55,6 +55,8 @@ enum rc control_encode(const struct control_msg *m, void *buf, size_t size, size
         wire_put_u8(&out, m->route.certs);
         wire_put_str(&out, m->route.name);
         wire_put_str(&out, m->route.alpn);
+        for (size_t i = 0; i < m->route.certs && i < CONTROL_CERTS_MAX; i++)
+            wire_put_str(&out, m->route.key[i]);
         break;
     case CONTROL_READY:
         wire_put_u64(&out, m->ready.request);
@@ -96,6 +98,14 @@ enum rc control_encode(const struct control_msg *m, void *buf, size_t size, size
     case CONTROL_STATS:
         for (size_t i = 0; i < CONTROL_COUNTER_NR; i++)
             wire_put_u64(&out, m->counters[i]);
+        break;
+    case CONTROL_KEY:
+    case CONTROL_FORGET:
+        wire_put_u64(&out, m->key.request);
+        wire_put_str(&out, m->key.key);
+        break;
+    case CONTROL_KEY_FILE:
+        wire_put_u64(&out, m->request);
         break;
     default:
         return RC_INVAL;
@@ -148,6 +158,8 @@ enum rc control_decode(const void *buf, size_t len, struct control_msg *out)
         wire_str(&in, m.route.alpn, sizeof m.route.alpn);
         if (m.route.certs > CONTROL_CERTS_MAX)
             return RC_MALFORMED;
+        for (size_t i = 0; i < m.route.certs; i++)
+            wire_str(&in, m.route.key[i], sizeof m.route.key[i]);
         break;
     case CONTROL_READY:
         m.ready.request = wire_u64(&in);
@@ -190,6 +202,14 @@ enum rc control_decode(const void *buf, size_t len, struct control_msg *out)
         for (size_t i = 0; i < CONTROL_COUNTER_NR; i++)
             m.counters[i] = wire_u64(&in);
         break;
+    case CONTROL_KEY:
+    case CONTROL_FORGET:
+        m.key.request = wire_u64(&in);
+        wire_str(&in, m.key.key, sizeof m.key.key);
+        break;
+    case CONTROL_KEY_FILE:
+        m.request = wire_u64(&in);
+        break;
     default:
         return RC_MALFORMED;
     }
@@ -205,9 +225,11 @@ size_t control_fds(const struct control_msg *m)
 {
     switch (m->type) {
     case CONTROL_ROUTE:
-        return (size_t)2 * m->route.certs;
+        return m->route.certs;
     case CONTROL_READY:
         return m->ready.bytes ? 3 : 0;
+    case CONTROL_KEY_FILE:
+        return 1;
     default:
         return 0;
     }

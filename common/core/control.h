@@ -4,7 +4,9 @@
  * One message a packet of a SOCK_SEQPACKET Unix socket (RUN/front.sock), some
  * with descriptors.  The worker asks, the orchestrator answers by request id;
  * every word about an instance carries its generation, and one about a
- * generation that is no longer there is dropped.  Freestanding. */
+ * generation that is no longer there is dropped.  The front's key agent has a
+ * socket of its own (RUN/agent.sock), where private keys are given and nothing
+ * else is said.  Freestanding. */
 #ifndef COMMON_CONTROL_H
 #define COMMON_CONTROL_H
 
@@ -17,17 +19,18 @@
 #define CONTROL_VERSION   1
 #define CONTROL_SIZE_MAX  4096u /* bytes of a message */
 #define CONTROL_CERTS_MAX 4     /* certificates of one hostname: EC, RSA, … */
-#define CONTROL_FDS_MAX   (2 * CONTROL_CERTS_MAX)
+#define CONTROL_FDS_MAX   CONTROL_CERTS_MAX
 #define CONTROL_TEXT_MAX  512
+#define CONTROL_KEY_SIZE  65 /* a key's id: SHA-256 of its public half, hex, with a NUL */
 
-/* w>o: worker to orchestrator; o>w: orchestrator to worker. */
+/* w>o: worker to orchestrator; o>w: orchestrator to worker; k: the key agent. */
 enum control_type {
-    CONTROL_HELLO = 1,       /* w>o first */
-    CONTROL_WELCOME = 2,     /* o>w answers HELLO */
+    CONTROL_HELLO = 1,       /* w>o, k>o first */
+    CONTROL_WELCOME = 2,     /* o>w, o>k answers HELLO */
     CONTROL_HOLDING = 3,     /* w>o after WELCOME: a channel it still uses */
     CONTROL_SYNCED = 4,      /* w>o after the last HOLDING */
     CONTROL_WAKE = 5,        /* w>o a connection for `hostname` has come */
-    CONTROL_ROUTE = 6,       /* o>w whose it is; fds: chain, key for each certificate */
+    CONTROL_ROUTE = 6,       /* o>w whose it is; fds: the chain of each certificate */
     CONTROL_READY = 7,       /* o>w its channel; fds: memory, instance's doorbell, ours
                                 (none when `bytes` is 0: it has them) */
     CONTROL_REFUSED = 8,     /* o>w no route or no instance: why (ends the request);
@@ -40,6 +43,9 @@ enum control_type {
     CONTROL_INVALIDATE = 14, /* o>w forget the routes of this tenant (0: of all) */
     CONTROL_COMPLAINT = 15,  /* w>o this instance broke the protocol: stop it */
     CONTROL_STATS = 16,      /* w>o counters, at most once a second */
+    CONTROL_KEY = 17,        /* k>o this private key is wanted */
+    CONTROL_KEY_FILE = 18,   /* o>k here it is; fd: the key (REFUSED: it is not) */
+    CONTROL_FORGET = 19,     /* o>k this key was removed */
 };
 
 /* Counters of a worker, in this order on the wire; all only grow but the first
@@ -71,7 +77,7 @@ enum control_counter {
 
 struct control_hello {
     uint16_t control_version, mux_version, handover_version;
-    uint16_t worker; /* index, from 0 */
+    uint16_t worker; /* index, from 0; of the key agent: 0 */
     uint32_t pid;
 };
 
@@ -99,9 +105,10 @@ struct control_route {
                                  certs is 0 and the cached certificates hold */
     uint32_t wake_timeout_ms; /* from the WAKE on; then the 503 page */
     uint32_t max_connections; /* of this tenant in this worker; 0: no limit */
-    uint8_t certs;            /* that many pairs of descriptors come along */
+    uint8_t certs;            /* that many descriptors come along */
     char name[64];            /* of the tenant */
     char alpn[64];            /* of its image, comma-separated, best first */
+    char key[CONTROL_CERTS_MAX][CONTROL_KEY_SIZE]; /* of each certificate */
 };
 
 struct control_ready {
@@ -139,6 +146,11 @@ struct control_complaint {
     char text[CONTROL_TEXT_MAX];
 };
 
+struct control_key {
+    uint64_t request; /* chosen by the agent, not 0; 0 in FORGET */
+    char key[CONTROL_KEY_SIZE];
+};
+
 struct control_holding {
     struct control_instance id;
     uint64_t tenant;
@@ -162,6 +174,8 @@ struct control_msg {
         uint64_t tenant;                  /* INVALIDATE */
         struct control_complaint complaint;
         uint64_t counters[CONTROL_COUNTER_NR]; /* STATS */
+        struct control_key key;                /* KEY, FORGET */
+        uint64_t request;                      /* KEY_FILE */
     };
 };
 

@@ -1,6 +1,6 @@
 # The real front between a fake roomkeyd, fake tenants and real OpenSSL clients.
 pkg_check_modules(SSL REQUIRED IMPORTED_TARGET libssl)
-add_library(front_rig STATIC front_rig.c front_peer.c)
+add_library(front_rig STATIC front_rig.c front_keys.c front_peer.c)
 target_compile_definitions(front_rig PRIVATE ROOMKEY_FRONT="$<TARGET_FILE:roomkey-front>")
 target_link_libraries(front_rig PRIVATE roomkey_warnings
                       PUBLIC roomkey_host roomkey_record_host PkgConfig::SSL PkgConfig::CRYPTO

@@ -19,6 +19,7 @@
 
 #include "common/core/secret.h"
 #include "common/host/packet.h"
+#include "front_keys.h"
 
 extern char **environ;
 
@@ -35,11 +36,14 @@ static void wait_for(int fd, short events, const char *what)
 static void make_certificates(const struct rig *r)
 {
     static const char script[] =
-        "cd %s && for k in ec rsa; do"
-        " case $k in ec) o='ec -pkeyopt ec_paramgen_curve:P-256';; rsa) o=rsa:2048;; esac;"
+        "cd %s && for k in ec p384 rsa; do"
+        " case $k in ec) o='ec -pkeyopt ec_paramgen_curve:P-256';;"
+        " p384) o='ec -pkeyopt ec_paramgen_curve:P-384';; rsa) o=rsa:2048;; esac;"
         " openssl req -x509 -newkey $o -nodes -subj /CN=acme.example"
         " -addext subjectAltName=DNS:acme.example,DNS:other.example -days 2"
-        " -keyout $k.key -out $k.crt 2>/dev/null || exit 1; done";
+        " -keyout $k.key -out $k.crt 2>/dev/null || exit 1;"
+        " openssl pkey -in $k.key -pubout -outform DER | sha256sum | head -c64 >$k.id;"
+        " cp $k.key $(cat $k.id).pem; done";
     char command[1024];
 
     snprintf(command, sizeof command, script, r->dir);
@@ -55,6 +59,7 @@ static void listen_orch(struct rig *r)
     r->listener = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
     assert_int_equal(bind(r->listener, (struct sockaddr *)&at, sizeof at), 0);
     assert_int_equal(listen(r->listener, 8), 0);
+    r->keys = keys_start(r->dir);
 }
 
 /* Reads the log up to and with the line that says "ready". */
@@ -142,6 +147,7 @@ void rig_stop(struct rig *r)
     assert_int_equal(WEXITSTATUS(status), 0);
     close(r->log);
     close(r->listener);
+    keys_stop(r->keys);
     snprintf(command, sizeof command, "rm -rf %s", r->dir);
     assert_int_equal(system(command), 0);
 }
@@ -208,32 +214,53 @@ void rig_orch_dies(struct rig *r)
 {
     close(r->orch);
     close(r->listener);
+    keys_stop(r->keys);
     r->orch = -1;
     listen_orch(r);
 }
 
+const char *const *rig_certs;
+
+/* The text of RUN/`name`.`suffix`. */
+static void read_text(struct rig *r, const char *name, const char *suffix, char *out, size_t size)
+{
+    char path[128];
+    FILE *f;
+    size_t n;
+
+    snprintf(path, sizeof path, "%s/%s.%s", r->dir, name, suffix);
+    f = fopen(path, "r");
+    assert_non_null(f);
+    n = fread(out, 1, size - 1, f);
+    out[n] = '\0';
+    fclose(f);
+}
+
 void rig_route(struct rig *r, uint64_t request, uint32_t wake_timeout_ms, bool certs)
 {
-    static const char *const files[] = {"ec.crt", "ec.key", "rsa.crt", "rsa.key"};
+    static const char *const standard[] = {"ec", "rsa", NULL};
+    const char *const *names = rig_certs ? rig_certs : standard;
     struct control_msg m = {.type = CONTROL_ROUTE};
-    int fds[4] = {-1, -1, -1, -1};
+    int fds[CONTROL_CERTS_MAX] = {-1};
     char path[128];
+    size_t n = 0;
 
     m.route.request = request;
     m.route.tenant = RIG_TENANT;
     m.route.revision = 3;
     m.route.wake_timeout_ms = wake_timeout_ms;
-    m.route.certs = certs ? 2 : 0;
     strcpy(m.route.name, "acme");
     strcpy(m.route.alpn, "http/1.1");
-    for (size_t i = 0; certs && i < 4; i++) {
-        snprintf(path, sizeof path, "%s/%s", r->dir, files[i]);
-        fds[i] = open(path, O_RDONLY | O_CLOEXEC);
-        assert_true(fds[i] >= 0);
+    for (; certs && names[n]; n++) {
+        snprintf(path, sizeof path, "%s/%s.crt", r->dir, names[n]);
+        fds[n] = open(path, O_RDONLY | O_CLOEXEC);
+        assert_true(fds[n] >= 0);
+        read_text(r, names[n], "id", m.route.key[n], sizeof m.route.key[n]);
     }
-    rig_send(r, &m, fds, certs ? 4 : 0);
-    for (size_t i = 0; certs && i < 4; i++)
-        close(fds[i]);
+    m.route.certs = (uint8_t)n;
+    rig_send(r, &m, fds, n);
+    while (n > 0)
+        close(fds[--n]);
 }
 
 void rig_refuse(struct rig *r, uint64_t request, enum rc why)

@@ -23,7 +23,8 @@
 
 struct rig {
     char dir[64];
-    pid_t front, worker;
+    pid_t front, worker, agent;
+    pid_t keys;   /* gives the agent its keys: front_keys.h */
     int log;      /* the front's stderr */
     int listener; /* RUN/front.sock */
     int orch;     /* the worker's connection */
@@ -33,6 +34,10 @@ struct rig {
 /* Descriptors that the front is allowed; 0: as many as the test. */
 extern unsigned rig_files;
 
+/* The certificates that rig_route() gives, by name: ec (P-256), p384, rsa.  NULL: ec
+ * and rsa. */
+extern const char *const *rig_certs;
+
 /* Starts the front with one worker and the options in `extra` (NULL-terminated,
  * may be NULL); back when the worker is in step with the fake roomkeyd. */
 void rig_start(struct rig *r, const char *const *extra);
@@ -40,13 +45,13 @@ void rig_start(struct rig *r, const char *const *extra);
 void rig_stop(struct rig *r);
 /* Takes the next connection to RUN/front.sock, up to SYNCED; HOLDING are counted. */
 unsigned rig_greet(struct rig *r);
-/* roomkeyd is gone, with its socket. */
+/* roomkeyd is gone, with its sockets; another listens. */
 void rig_orch_dies(struct rig *r);
 
 /* The next message of this type; STATS and ACTIVITY in front of it are dropped. */
 void rig_expect(struct rig *r, enum control_type type, struct control_msg *m);
 void rig_send(struct rig *r, const struct control_msg *m, const int *fds, size_t nfds);
-/* ROUTE with an EC and an RSA certificate; or "as before" with `certs` false. */
+/* ROUTE with rig_certs; or "as before" with `certs` false. */
 void rig_route(struct rig *r, uint64_t request, uint32_t wake_timeout_ms, bool certs);
 void rig_refuse(struct rig *r, uint64_t request, enum rc why);
 

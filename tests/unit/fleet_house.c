@@ -28,14 +28,11 @@ enum rc image_store_fd(struct image_store *s, const char *sha256, int *fd)
     return RC_NOT_FOUND;
 }
 
-enum rc cert_store_fds(struct cert_store *s, const char *fingerprint, const char *key_id,
-                       int *chain_fd, int *key_fd)
+enum rc cert_store_chain(struct cert_store *s, const char *fingerprint, int *fd)
 {
     (void)s;
     (void)fingerprint;
-    (void)key_id;
-    *chain_fd = memfd_create("chain", MFD_CLOEXEC);
-    *key_fd = memfd_create("key", MFD_CLOEXEC);
+    *fd = memfd_create("chain", MFD_CLOEXEC);
     return RC_OK;
 }
 
@@ -250,7 +247,7 @@ static void open_fleet(struct house *h)
         .loop = &h->loop,
         .virtual_time = true,
         .registry = h->registry,
-        .certs = (struct cert_store *)(uintptr_t)1, /* see cert_store_fds() above */
+        .certs = (struct cert_store *)(uintptr_t)1, /* see cert_store_chain() above */
         .ops = &fake_backend,
         .backend = h->backend,
         .front = {.send = told, .arg = h},

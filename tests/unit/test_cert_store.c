@@ -159,8 +159,8 @@ static void an_ec_pair_is_stored_and_described(void **state)
     must_equal(h, h->facts.key_id,
                "openssl pkey -in acme.key -pubout -outform DER | sha256sum | cut -c1-64");
 
-    assert_int_equal(cert_store_fds(h->store, h->facts.fingerprint, h->facts.key_id, &chain, &key),
-                     RC_OK);
+    assert_int_equal(cert_store_chain(h->store, h->facts.fingerprint, &chain), RC_OK);
+    assert_int_equal(cert_store_key(h->store, h->facts.key_id, &key), RC_OK);
     assert_int_equal(fstat(key, &st), 0);
     assert_int_equal(st.st_mode & 07777, 0600);
     assert_int_equal(st.st_uid, geteuid());
@@ -543,26 +543,46 @@ static bool used_is(void *arg, const char *hash)
     return *(bool *)arg;
 }
 
+/* The last key that went, and how many have. */
+struct gone {
+    char key_id[REGISTRY_HASH_SIZE];
+    unsigned nr;
+};
+
+static void note_gone(void *arg, const char *key_id)
+{
+    struct gone *g = arg;
+
+    snprintf(g->key_id, sizeof g->key_id, "%s", key_id);
+    g->nr++;
+}
+
 static void what_nobody_needs_is_dropped_or_swept(void **state)
 {
     struct house *h = *state;
     bool used = true;
     struct cert_store_users users = {.chain = used_is, .key = used_is, .arg = &used};
-    int chain, key;
+    struct gone gone = {.nr = 0};
+    int fd;
 
+    cert_store_watch_keys(h->store, note_gone, &gone);
     must(h, import_any(h));
     cert_store_drop(h->store, h->facts.fingerprint, h->facts.key_id, &users);
+    assert_int_equal(gone.nr, 0);
     assert_int_equal(cert_store_sweep(h->store, &users), RC_OK);
     must_equal(h, "2", "ls -A keys certs | grep -c .pem");
     used = false;
     cert_store_drop(h->store, h->facts.fingerprint, h->facts.key_id, &users);
     must_equal(h, "0", "ls -A keys certs | grep -c .pem || true");
-    assert_int_equal(cert_store_fds(h->store, h->facts.fingerprint, h->facts.key_id, &chain, &key),
-                     RC_NOT_FOUND);
+    assert_int_equal(gone.nr, 1);
+    assert_string_equal(gone.key_id, h->facts.key_id);
+    assert_int_equal(cert_store_chain(h->store, h->facts.fingerprint, &fd), RC_NOT_FOUND);
+    assert_int_equal(cert_store_key(h->store, h->facts.key_id, &fd), RC_NOT_FOUND);
     must(h, import_any(h));
     assert_int_equal(cert_store_sweep(h->store, &users), RC_OK);
     must_equal(h, "0", "ls -A keys certs | grep -c .pem || true");
-    assert_int_equal(cert_store_fds(h->store, "../x", "../y", &chain, &key), RC_INVAL);
+    assert_int_equal(cert_store_chain(h->store, "../x", &fd), RC_INVAL);
+    assert_int_equal(cert_store_key(h->store, "../y", &fd), RC_INVAL);
 }
 
 static void what_a_crash_left_is_removed_at_the_next_start(void **state)

@@ -23,7 +23,8 @@ static struct control_msg sample(enum control_type type)
         m.wake = (struct control_wake){1, 2, "acme.example"};
         break;
     case CONTROL_ROUTE:
-        m.route = (struct control_route){1, 2, 3, 4, 5, CONTROL_CERTS_MAX, "acme", "http/1.1"};
+        m.route = (struct control_route){
+            1, 2, 3, 4, 5, CONTROL_CERTS_MAX, "acme", "http/1.1", {"k0", "k1", "k2", "k3"}};
         break;
     case CONTROL_READY:
         m.ready = (struct control_ready){1, 2, {3, 4}, 5, 4096, 8, 1, 6, 7};
@@ -52,6 +53,13 @@ static struct control_msg sample(enum control_type type)
         for (size_t i = 0; i < CONTROL_COUNTER_NR; i++)
             m.counters[i] = i + 1;
         break;
+    case CONTROL_KEY:
+    case CONTROL_FORGET:
+        m.key = (struct control_key){1, "key"};
+        break;
+    case CONTROL_KEY_FILE:
+        m.request = 1;
+        break;
     case CONTROL_SYNCED:
         break;
     }
@@ -64,7 +72,7 @@ static void each_message_comes_back_as_it_was(void **state)
     size_t len, len2;
 
     (void)state;
-    for (int type = CONTROL_HELLO; type <= CONTROL_STATS; type++) {
+    for (int type = CONTROL_HELLO; type <= CONTROL_FORGET; type++) {
         struct control_msg m = sample((enum control_type)type), out;
 
         assert_int_equal(control_encode(&m, buf, sizeof buf, &len), RC_OK);
@@ -83,7 +91,7 @@ static void a_message_cut_short_or_with_a_byte_behind_it_is_malformed(void **sta
     size_t len;
 
     (void)state;
-    for (int type = CONTROL_HELLO; type <= CONTROL_STATS; type++) {
+    for (int type = CONTROL_HELLO; type <= CONTROL_FORGET; type++) {
         struct control_msg m = sample((enum control_type)type), out;
 
         assert_int_equal(control_encode(&m, buf, sizeof buf - 1, &len), RC_OK);
@@ -102,19 +110,22 @@ static void an_unknown_type_and_too_many_certificates_are_refused(void **state)
 
     (void)state;
     assert_int_equal(control_decode(buf, 1, &out), RC_MALFORMED);
-    buf[0] = CONTROL_STATS + 1;
+    buf[0] = CONTROL_FORGET + 1;
     assert_int_equal(control_decode(buf, 1, &out), RC_MALFORMED);
     m.route.certs = CONTROL_CERTS_MAX + 1;
     assert_int_equal(control_encode(&m, buf, sizeof buf, &len), RC_OK);
     assert_int_equal(control_decode(buf, len, &out), RC_MALFORMED);
 }
 
-static void descriptors_come_with_route_and_ready_only(void **state)
+static void descriptors_come_with_route_ready_and_key_file_only(void **state)
 {
     (void)state;
-    for (int type = CONTROL_HELLO; type <= CONTROL_STATS; type++) {
+    for (int type = CONTROL_HELLO; type <= CONTROL_FORGET; type++) {
         struct control_msg m = sample((enum control_type)type);
-        size_t want = type == CONTROL_ROUTE ? 2 * CONTROL_CERTS_MAX : type == CONTROL_READY ? 3 : 0;
+        size_t want = type == CONTROL_ROUTE      ? CONTROL_CERTS_MAX
+                      : type == CONTROL_READY    ? 3
+                      : type == CONTROL_KEY_FILE ? 1
+                                                 : 0;
 
         assert_int_equal(control_fds(&m), want);
     }
@@ -126,7 +137,7 @@ int main(void)
         cmocka_unit_test(each_message_comes_back_as_it_was),
         cmocka_unit_test(a_message_cut_short_or_with_a_byte_behind_it_is_malformed),
         cmocka_unit_test(an_unknown_type_and_too_many_certificates_are_refused),
-        cmocka_unit_test(descriptors_come_with_route_and_ready_only),
+        cmocka_unit_test(descriptors_come_with_route_ready_and_key_file_only),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,12 @@
+/* The part of the fake roomkeyd that gives the key agent its keys: RUN/agent.sock,
+ * served by a process of its own, so that tests go on step by step. */
+#ifndef TESTS_FRONT_KEYS_H
+#define TESTS_FRONT_KEYS_H
+
+#include <sys/types.h>
+
+/* Gives `dir`/ID.pem for each KEY, or REFUSED.  Back when it listens. */
+pid_t keys_start(const char *dir);
+void keys_stop(pid_t pid); /* and its socket is gone */
+
+#endif
