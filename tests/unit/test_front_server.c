@@ -204,6 +204,21 @@ static void what_makes_no_sense_costs_that_peer_its_connection_only(void **state
     turn(h);
 }
 
+/* A worker that somebody has broken into can have itself connected anew, and say there
+ * what it likes: see key_server.h. */
+static void nobody_is_given_a_private_key_here(void **state)
+{
+    struct house *h = *state;
+    struct control_msg m = {.type = CONTROL_KEY, .key = {.request = 1}};
+    int fd = greeted(h, 0);
+
+    memset(m.key.key, 'a', sizeof m.key.key - 1);
+    say(h, fd, &m);
+    assert_int_equal(hear(fd, &m), RC_CLOSED);
+    close(fd);
+    turn(h);
+}
+
 static void descriptors_that_do_not_belong_are_refused(void **state)
 {
     struct house *h = *state;
@@ -272,6 +287,7 @@ int main(void)
         T(another_version_is_refused_in_words),
         T(a_worker_without_a_channel_is_refused_in_words),
         T(what_makes_no_sense_costs_that_peer_its_connection_only),
+        T(nobody_is_given_a_private_key_here),
         T(descriptors_that_do_not_belong_are_refused),
         T(a_second_connection_takes_the_first_ones_place),
         T(a_peer_that_says_nothing_is_let_go),

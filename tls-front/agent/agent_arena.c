@@ -1,7 +1,6 @@
 #include "tls-front/agent/agent_arena.h"
 
 #include <fcntl.h>
-#include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
 #include <sys/mman.h>

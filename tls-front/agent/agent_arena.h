@@ -15,6 +15,7 @@
 #ifndef TLS_FRONT_AGENT_ARENA_H
 #define TLS_FRONT_AGENT_ARENA_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "common/core/rc.h"
@@ -24,7 +25,7 @@
 enum agent_arena_kind { AGENT_ARENA_SECRET, AGENT_ARENA_LOCKED, AGENT_ARENA_PLAIN };
 
 /* Once in a process.  `secret` false: as on a kernel without memfd_secret. */
-RC_MUST_CHECK enum rc agent_arena_open(_Bool secret);
+RC_MUST_CHECK enum rc agent_arena_open(bool secret);
 enum agent_arena_kind agent_arena_kind(void);
 
 /* Aligned to 64 bytes, not zeroed; 0 bytes are one. */

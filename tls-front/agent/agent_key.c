@@ -97,6 +97,18 @@ static void drop(struct agent_key *k)
     free(k);
 }
 
+/* Keeps `last`, the one used last, and what an RSA key takes when it first signs. */
+static void make_room(const struct agent_key *last)
+{
+    while (keys.count > AGENT_KEYS_MAX || agent_arena_used() > agent_arena_size() / 4 * 3) {
+        struct agent_key *k = TAILQ_FIRST(&keys.by_use);
+
+        if (!k || k == last)
+            return;
+        drop(k);
+    }
+}
+
 struct agent_key *agent_keys_find(const char *id)
 {
     struct agent_key *k = lookup(id);
@@ -104,6 +116,7 @@ struct agent_key *agent_keys_find(const char *id)
     if (k) {
         TAILQ_REMOVE(&keys.by_use, k, by_use);
         TAILQ_INSERT_TAIL(&keys.by_use, k, by_use);
+        make_room(k);
     }
     return k;
 }
@@ -206,6 +219,7 @@ static enum rc insert(const char *id, EVP_PKEY *pkey, enum agent_key_kind kind)
     }
     TAILQ_INSERT_TAIL(&keys.by_use, k, by_use);
     keys.count++;
+    make_room(k);
     return RC_OK;
 }
 
@@ -216,14 +230,7 @@ enum rc agent_keys_load(const char *id, int fd)
     enum rc rc;
 
     agent_keys_forget(id);
-    while (keys.count >= AGENT_KEYS_MAX)
-        drop(TAILQ_FIRST(&keys.by_use));
     rc = parse(fd, &pkey);
-    if (rc == RC_NOMEM && keys.count > 0) {
-        for (unsigned n = (keys.count + 1) / 2; n > 0; n--)
-            drop(TAILQ_FIRST(&keys.by_use));
-        rc = parse(fd, &pkey);
-    }
     if (!rc)
         rc = find_kind(pkey, &kind);
     if (!rc)

@@ -2,8 +2,8 @@
  *
  * Happy path: agent_keys_open() once; agent_keys_find() of a key that is there;
  * agent_keys_load() of the file that roomkeyd has sent; agent_keys_forget() when it
- * was removed.  Of more than AGENT_KEYS_MAX, or when the arena is full, the least
- * recently used go.
+ * was removed.  Of more than AGENT_KEYS_MAX, or when a quarter of the
+ * arena is all that is left for signing, the least recently used go.
  *
  * Failure modes of a load: RC_INVAL (no private key in PEM, or too long a file),
  * RC_UNSUPPORTED (of a kind that the front does not serve with), RC_NOMEM, RC_IO. */
@@ -16,7 +16,7 @@
 #include "common/core/control.h"
 #include "common/core/rc.h"
 
-#define AGENT_KEYS_MAX 1024
+#define AGENT_KEYS_MAX 2048
 
 enum agent_key_kind { AGENT_KEY_P256, AGENT_KEY_P384, AGENT_KEY_RSA };
 

@@ -1,0 +1,7 @@
+# The front's key agent.
+roomkey_test(test_agent_msg SOURCES test_agent_msg.c LIBRARIES roomkey_agent)
+roomkey_test(test_agent_arena SOURCES test_agent_arena.c LIBRARIES roomkey_agent)
+roomkey_test(test_agent_sign SOURCES test_agent_sign.c LIBRARIES roomkey_agent)
+roomkey_test(test_agent SOURCES test_agent.c LIBRARIES roomkey_agent)
+roomkey_test(test_front_walls SOURCES test_front_walls.c LIBRARIES roomkey_front)
+roomkey_test(test_key_server SOURCES test_key_server.c LIBRARIES roomkey_fleet)
