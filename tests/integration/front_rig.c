@@ -152,6 +152,26 @@ void rig_stop(struct rig *r)
     assert_int_equal(system(command), 0);
 }
 
+pid_t rig_agent(struct rig *r, pid_t before)
+{
+    char command[128];
+    int pid = 0;
+
+    snprintf(command, sizeof command, "pgrep -P %d -x roomkey-keys", (int)r->front);
+    for (int n = 0; n < RIG_WAIT_MS / 10; n++) {
+        FILE *p = popen(command, "re");
+
+        assert_non_null(p);
+        if (fscanf(p, "%d", &pid) != 1)
+            pid = 0;
+        pclose(p);
+        if (pid != 0 && pid != before)
+            return pid;
+    }
+    fail_msg("there is no key agent");
+    return 0;
+}
+
 /*----- the fake roomkeyd -----*/
 
 static void receive(struct rig *r, struct control_msg *m)
@@ -430,8 +450,8 @@ void rig_hello(struct rig *r, struct rig_client *c, const struct rig_tls *how)
         assert_int_equal(SSL_CTX_set_ciphersuites(ctx, how->suite), 1);
     else if (how->suite)
         assert_int_equal(SSL_CTX_set_cipher_list(ctx, how->suite), 1);
-    if (how->rsa)
-        assert_int_equal(SSL_CTX_set1_sigalgs_list(ctx, "RSA-PSS+SHA256:RSA+SHA256"), 1);
+    if (how->sigalgs)
+        assert_int_equal(SSL_CTX_set1_sigalgs_list(ctx, how->sigalgs), 1);
     c->ssl = SSL_new(ctx);
     SSL_CTX_free(ctx);
     SSL_set_fd(c->ssl, c->fd);

@@ -23,7 +23,7 @@
 
 struct rig {
     char dir[64];
-    pid_t front, worker, agent;
+    pid_t front, worker;
     pid_t keys;   /* gives the agent its keys: front_keys.h */
     int log;      /* the front's stderr */
     int listener; /* RUN/front.sock */
@@ -45,6 +45,8 @@ void rig_start(struct rig *r, const char *const *extra);
 void rig_stop(struct rig *r);
 /* Takes the next connection to RUN/front.sock, up to SYNCED; HOLDING are counted. */
 unsigned rig_greet(struct rig *r);
+/* The key agent that is there; waits for one that is not `before` (0: any). */
+pid_t rig_agent(struct rig *r, pid_t before);
 /* roomkeyd is gone, with its sockets; another listens. */
 void rig_orch_dies(struct rig *r);
 
@@ -100,7 +102,7 @@ struct rig_tls {
     const char *suite;   /* of that version; NULL: any */
     const char *name;    /* NULL: RIG_NAME */
     SSL_SESSION *resume; /* or NULL */
-    bool rsa;            /* takes RSA signatures only */
+    const char *sigalgs; /* signatures that it takes; NULL: any */
     int receive;         /* bytes of its socket's buffer; 0: as the kernel likes */
 };
 

@@ -1,5 +1,4 @@
 /* From a client's first byte to its tenant: handshakes, handovers, refusals. */
-#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <openssl/err.h>
@@ -9,6 +8,7 @@
 #include <unistd.h>
 
 #include "front_peer.h"
+#include "tests/unit/memory_search.h"
 
 static struct rig rig;
 static struct rig_tenant tenant;
@@ -57,7 +57,10 @@ static void a_handover_carries_on_what_the_handshake_agreed_in_every_suite(void 
     } cases[] = {
         {{.version = TLS1_3_VERSION, .suite = "TLS_AES_128_GCM_SHA256"}, 0x1301},
         {{.version = TLS1_3_VERSION, .suite = "TLS_AES_256_GCM_SHA384"}, 0x1302},
-        {{.version = TLS1_3_VERSION, .suite = "TLS_CHACHA20_POLY1305_SHA256", .rsa = true}, 0x1303},
+        {{.version = TLS1_3_VERSION,
+          .suite = "TLS_CHACHA20_POLY1305_SHA256",
+          .sigalgs = "RSA-PSS+SHA256:RSA+SHA256"},
+         0x1303},
         {{.version = TLS1_2_VERSION, .suite = "ECDHE-ECDSA-AES128-GCM-SHA256"}, 0xc02b},
         {{.version = TLS1_2_VERSION, .suite = "ECDHE-ECDSA-AES256-GCM-SHA384"}, 0xc02c},
         {{.version = TLS1_2_VERSION, .suite = "ECDHE-RSA-AES128-GCM-SHA256"}, 0xc02f},
@@ -322,40 +325,6 @@ static void garbage_is_decode_error_and_plain_http_an_answer_in_kind(void **stat
     rig_hang_up(&c, false);
 }
 
-/* Reads all that the worker can read of itself; the test runs as its tracer may. */
-static bool in_memory(pid_t pid, const uint8_t *what, size_t len)
-{
-    char path[64], line[256];
-    unsigned long from, to;
-    bool found = false;
-    FILE *maps;
-    int mem;
-
-    snprintf(path, sizeof path, "/proc/%d/mem", (int)pid);
-    mem = open(path, O_RDONLY);
-    assert_true(mem >= 0);
-    snprintf(path, sizeof path, "/proc/%d/maps", (int)pid);
-    maps = fopen(path, "r");
-    assert_non_null(maps);
-    while (fgets(line, sizeof line, maps)) {
-        uint8_t *buf;
-        ssize_t n;
-
-        if (sscanf(line, "%lx-%lx rw", &from, &to) != 2 || !strstr(line, " rw"))
-            continue;
-        buf = malloc(to - from);
-        n = pread(mem, buf, to - from, (off_t)from);
-        if (n > 0 && memmem(buf, (size_t)n, what, len)) {
-            print_message("found in %s", line);
-            found = true;
-        }
-        free(buf);
-    }
-    fclose(maps);
-    close(mem);
-    return found;
-}
-
 static void no_session_key_stays_in_the_worker_after_its_handover(void **state)
 {
     static const int versions[] = {TLS1_3_VERSION, TLS1_2_VERSION};
@@ -375,15 +344,15 @@ static void no_session_key_stays_in_the_worker_after_its_handover(void **state)
         open_client(&c, &p, &how, i == 0);
         peer_exchange(&tenant, &p, &c);
         /* The search itself works: this is in the worker, in clear. */
-        assert_true(in_memory(rig.worker, (const uint8_t *)RIG_NAME, strlen(RIG_NAME)));
+        assert_true(memory_has(rig.worker, RIG_NAME, strlen(RIG_NAME)));
         if (versions[i] == TLS1_3_VERSION) {
-            assert_false(in_memory(rig.worker, p.info.in.secret, 32));
-            assert_false(in_memory(rig.worker, p.info.out.secret, 32));
+            assert_false(memory_has(rig.worker, p.info.in.secret, 32));
+            assert_false(memory_has(rig.worker, p.info.out.secret, 32));
         } else {
-            assert_false(in_memory(rig.worker, p.info.in.key, p.info.in.key_len));
-            assert_false(in_memory(rig.worker, p.info.out.key, p.info.out.key_len));
+            assert_false(memory_has(rig.worker, p.info.in.key, p.info.in.key_len));
+            assert_false(memory_has(rig.worker, p.info.out.key, p.info.out.key_len));
             assert_int_equal(SSL_SESSION_get_master_key(SSL_get0_session(c.ssl), master, 48), 48);
-            assert_false(in_memory(rig.worker, master, 48));
+            assert_false(memory_has(rig.worker, master, 48));
         }
         hang_up(&c, &p);
     }

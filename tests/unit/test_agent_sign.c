@@ -135,7 +135,6 @@ static void each_key_signs_with_its_schemes_and_no_other(void **state)
         {AGENT_RSA_PSS_SHA512, AGENT_TLS13, false, false, true},
         {AGENT_ECDSA_SHA256, AGENT_TLS12, true, true, false},
         {AGENT_ECDSA_SHA384, AGENT_TLS12, true, true, false},
-        {AGENT_ECDSA_SHA512, AGENT_TLS12, true, true, false},
         {AGENT_RSA_PKCS1_SHA256, AGENT_TLS12, false, false, true},
         {AGENT_RSA_PKCS1_SHA384, AGENT_TLS12, false, false, true},
         {AGENT_RSA_PKCS1_SHA512, AGENT_TLS12, false, false, true},

@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/queue.h>
 #include <unistd.h>
 
@@ -267,6 +268,7 @@ void agent_run(const struct agent_start *start)
 {
     sigset_t none;
 
+    prctl(PR_SET_NAME, "roomkey-keys"); /* for ps */
     signal(SIGPIPE, SIG_IGN);
     signal(SIGTERM, SIG_IGN); /* the parent says when; a terminal's ^C is for it too */
     signal(SIGINT, SIG_IGN);

@@ -64,7 +64,6 @@ static bool is_scheme_12(uint16_t scheme)
     switch (scheme) {
     case AGENT_ECDSA_SHA256:
     case AGENT_ECDSA_SHA384:
-    case AGENT_ECDSA_SHA512:
     case AGENT_RSA_PKCS1_SHA256:
     case AGENT_RSA_PKCS1_SHA384:
     case AGENT_RSA_PKCS1_SHA512:

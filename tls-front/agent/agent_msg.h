@@ -40,7 +40,6 @@ enum agent_scheme {
     AGENT_RSA_PKCS1_SHA512 = 0x0601,
     AGENT_ECDSA_SHA256 = 0x0403, /* TLS 1.3: with P-256 only */
     AGENT_ECDSA_SHA384 = 0x0503, /* TLS 1.3: with P-384 only */
-    AGENT_ECDSA_SHA512 = 0x0603, /* TLS 1.2 only */
     AGENT_RSA_PSS_SHA256 = 0x0804,
     AGENT_RSA_PSS_SHA384 = 0x0805,
     AGENT_RSA_PSS_SHA512 = 0x0806
