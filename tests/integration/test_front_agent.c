@@ -12,8 +12,12 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/un.h>
 #include <unistd.h>
 
+#include "common/host/packet.h"
 #include "front_peer.h"
 #include "tests/unit/memory_search.h"
 
@@ -311,15 +315,16 @@ static void a_key_that_is_not_to_be_had_is_an_alert_until_it_is(void **state)
              rig.dir);
     assert_int_equal(system(command), 0);
     rig_hello(&rig, &c, &how);
-    peer_answer_wake(&rig, &tenant);
+    peer_answer_wake(&rig, NULL);
     expect_alert(&c, SSL_AD_INTERNAL_ERROR);
     how.version = TLS1_3_VERSION;
     rig_hello(&rig, &c, &how);
+    peer_answer_wake(&rig, NULL);
     expect_alert(&c, SSL_AD_HANDSHAKE_FAILURE);
     snprintf(command, sizeof command, "mv %s/away %s/$(cat %s/p384.id).pem", rig.dir, rig.dir,
              rig.dir);
     assert_int_equal(system(command), 0);
-    open_client(&c, &p, &how, false);
+    open_client(&c, &p, &how, true);
     hang_up(&c, &p);
 }
 
@@ -341,6 +346,60 @@ static void without_roomkeyd_the_keys_that_are_here_sign_on(void **state)
     assert_int_equal(rig_greet(&rig), 1);
 }
 
+/* The worker's socket to the agent, as whoever has broken into the worker has it: of its
+ * two socket pairs the one that came later. */
+static int taken_socket(void)
+{
+    int pidfd = (int)syscall(SYS_pidfd_open, rig.worker, 0), fd = -1;
+
+    assert_true(pidfd >= 0);
+    for (int n = 0; n < 64; n++) {
+        int got = (int)syscall(SYS_pidfd_getfd, pidfd, n, 0), type = 0;
+        struct sockaddr_un peer = {0};
+        socklen_t len = sizeof type, peer_len = sizeof peer;
+
+        if (got < 0)
+            continue;
+        if (getsockopt(got, SOL_SOCKET, SO_TYPE, &type, &len) == 0 && type == SOCK_SEQPACKET &&
+            getpeername(got, (struct sockaddr *)&peer, &peer_len) == 0 && !peer.sun_path[0]) {
+            if (fd >= 0)
+                close(fd);
+            fd = got;
+        } else {
+            close(got);
+        }
+    }
+    close(pidfd);
+    assert_true(fd >= 0);
+    return fd;
+}
+
+static void a_worker_that_wants_anything_else_signed_is_ended_and_replaced(void **state)
+{
+    struct rig_tls how = {0};
+    struct rig_client c;
+    struct peer p;
+    pid_t before = rig.worker;
+    int fd;
+
+    (void)state;
+    if (geteuid() != 0)
+        skip(); /* only root may take what is another process's */
+    open_client(&c, &p, &how, true);
+    hang_up(&c, &p);
+    fd = taken_socket();
+    assert_int_equal(packet_write(fd, "a hash, please sign it", 22, NULL, 0), RC_OK);
+    close(rig.orch);
+    assert_int_equal(rig_greet(&rig), 0);
+    assert_int_not_equal(rig.worker, before);
+    close(fd);
+    rig_tenant_free(&tenant);
+    rig_tenant_make(&tenant, 2);
+    open_client(&c, &p, &how, true);
+    peer_exchange(&tenant, &p, &c);
+    hang_up(&c, &p);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -353,6 +412,7 @@ int main(void)
         TEST(clients_that_leave_while_they_wait_cost_nothing),
         TEST(a_key_that_is_not_to_be_had_is_an_alert_until_it_is),
         TEST(without_roomkeyd_the_keys_that_are_here_sign_on),
+        TEST(a_worker_that_wants_anything_else_signed_is_ended_and_replaced),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
