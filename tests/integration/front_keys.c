@@ -20,6 +20,45 @@
 
 #define PEERS 4
 
+/*----- certificates -----*/
+
+static char made[64]; /* where certificates for all tests of this program are */
+
+static void remove_certificates(void)
+{
+    char command[128];
+
+    snprintf(command, sizeof command, "rm -rf %s", made);
+    if (system(command) != 0)
+        fprintf(stderr, "%s was not removed\n", made);
+}
+
+void keys_make(const char *dir)
+{
+    static const char script[] =
+        "cd %s && for k in ec p384 rsa; do"
+        " case $k in ec) o='ec -pkeyopt ec_paramgen_curve:P-256';;"
+        " p384) o='ec -pkeyopt ec_paramgen_curve:P-384';; rsa) o=rsa:2048;; esac;"
+        " openssl req -x509 -newkey $o -nodes -subj /CN=acme.example"
+        " -addext subjectAltName=DNS:acme.example,DNS:other.example -days 2"
+        " -keyout $k.key -out $k.crt 2>/dev/null || exit 1;"
+        " openssl pkey -in $k.key -pubout -outform DER | sha256sum | head -c64 >$k.id;"
+        " cp $k.key $(cat $k.id).pem; done";
+    char command[1024];
+
+    if (!made[0]) {
+        strcpy(made, "/tmp/roomkey-certs-XXXXXX");
+        assert_non_null(mkdtemp(made));
+        atexit(remove_certificates);
+        snprintf(command, sizeof command, script, made);
+        assert_int_equal(system(command), 0);
+    }
+    snprintf(command, sizeof command, "cp %s/* %s", made, dir);
+    assert_int_equal(system(command), 0);
+}
+
+/*----- roomkeyd -----*/
+
 static void say(int fd, const struct control_msg *m, int with)
 {
     uint8_t buf[CONTROL_SIZE_MAX];

@@ -33,23 +33,6 @@ static void wait_for(int fd, short events, const char *what)
 
 /*----- the front -----*/
 
-static void make_certificates(const struct rig *r)
-{
-    static const char script[] =
-        "cd %s && for k in ec p384 rsa; do"
-        " case $k in ec) o='ec -pkeyopt ec_paramgen_curve:P-256';;"
-        " p384) o='ec -pkeyopt ec_paramgen_curve:P-384';; rsa) o=rsa:2048;; esac;"
-        " openssl req -x509 -newkey $o -nodes -subj /CN=acme.example"
-        " -addext subjectAltName=DNS:acme.example,DNS:other.example -days 2"
-        " -keyout $k.key -out $k.crt 2>/dev/null || exit 1;"
-        " openssl pkey -in $k.key -pubout -outform DER | sha256sum | head -c64 >$k.id;"
-        " cp $k.key $(cat $k.id).pem; done";
-    char command[1024];
-
-    snprintf(command, sizeof command, script, r->dir);
-    assert_int_equal(system(command), 0);
-}
-
 static void listen_orch(struct rig *r)
 {
     struct sockaddr_un at = {.sun_family = AF_UNIX};
@@ -107,7 +90,7 @@ void rig_start(struct rig *r, const char *const *extra)
     snprintf(files, sizeof files, "--nofile=%u:%u", rig_files, rig_files);
     strcpy(r->dir, "/tmp/roomkey-rig-XXXXXX");
     assert_non_null(mkdtemp(r->dir));
-    make_certificates(r);
+    keys_make(r->dir);
     listen_orch(r);
     while (extra && *extra)
         argv[n++] = *extra++;
