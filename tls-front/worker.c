@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "common/core/check.h"
+#include "common/core/fiber.h"
 #include "common/core/secret.h"
 #include "common/host/log.h"
 #include "tls-front/channel.h"
@@ -207,6 +208,7 @@ void worker_run(const struct worker_start *start)
     signer_dispose(&w);
     rates_free(w.rates);
     secret_wipe(&w.secrets, sizeof w.secrets);
+    fiber_pool_free(); /* CHECKs that no handshake waits any more */
     CHECK(uv_loop_close(&w.loop) == 0);
     exit(0);
 }

@@ -124,6 +124,8 @@ void rig_stop(struct rig *r)
             break;
         text[n] = '\0';
         print_message("%s", text);
+        if (strstr(text, "CHECK failed")) /* by a worker, at its end */
+            fail_msg("the front did not close clean");
     }
     assert_int_equal(waitpid(r->front, &status, 0), r->front);
     assert_true(WIFEXITED(status));
