@@ -1,8 +1,7 @@
 """Private keys: who has them, who can be asked for them, and what happens when he is gone.
 
-Seen to fail: the parent of the front reading state/keys/*.pem before it forks (memory); a key's
-descriptor kept open by the agent, or given to a worker by roomkeyd (descriptors); the restart of
-the agent left out of child_gone() (killed).
+Seen to fail: the agent's keys in ordinary memory (anywhere); a key's descriptor kept open by it, its
+user the workers', agent.sock for everybody (nobody else).
 """
 
 import os
@@ -158,6 +157,8 @@ def test_no_private_key_is_anywhere_but_with_the_agent(house, key_files):
 
 
 def test_nobody_else_can_open_a_key(house, key_files):
+    for kind in KINDS:
+        assert house.curl(f"k{kind}", "/version") == "1.0.0\n"  # its key has been used
     for file in key_files:
         assert stat.S_IMODE(file.stat().st_mode) == 0o600 and file.stat().st_uid == 0
     for name in ("agent.sock", "front.sock"):
