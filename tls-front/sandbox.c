@@ -59,7 +59,7 @@ static enum rc drop_user(const struct sandbox *s)
         gid = pw->pw_gid;
     }
     if (uid == 0) {
-        log_error("the user %s is root, as whom no %s runs", pw->pw_name, s->who);
+        log_error("%s: it does not run as root: give it another user", s->who);
         return RC_DENIED;
     }
     if (empty_root(s))

@@ -150,17 +150,13 @@ static void from_worker(unsigned index)
             close(fds[i]);
         rc = nfds ? RC_MALFORMED : agent_msg_decode(buf, len, &m);
     }
-    if (rc) {
+    if (rc || m.type == AGENT_SIGNED)
         misfit(index);
-    } else if (m.type == AGENT_SIGN) {
+    else if (m.type == AGENT_SIGN)
         on_sign(index, &m);
-    } else if (m.type == AGENT_PREPARE) {
-        /* When it cannot be had the request itself will be told so. */
-        if (!agent_keys_find(m.key) && agent_orch_want(index, m.key, 0, NULL))
-            log_debug("key agent: worker %u prepares too much", index);
-    } else {
-        misfit(index);
-    }
+    /* When it cannot be had the request itself will be told so. */
+    else if (!agent_keys_find(m.key) && agent_orch_want(index, m.key, 0, NULL))
+        log_debug("key agent: worker %u prepares too much", index);
 }
 
 /*----- the parent -----*/

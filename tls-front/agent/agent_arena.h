@@ -30,9 +30,9 @@ enum agent_arena_kind agent_arena_kind(void);
 
 /* Aligned to 64 bytes, not zeroed; 0 bytes are one. */
 void *agent_arena_alloc(size_t n);
-/* The contents are kept; `p` may be NULL. */
-void *agent_arena_realloc(void *p, size_t n);
-void agent_arena_free(void *p); /* NULL is ignored */
+/* The contents are kept; `block` may be NULL. */
+void *agent_arena_realloc(void *block, size_t n);
+void agent_arena_free(void *block); /* NULL is ignored */
 
 size_t agent_arena_size(void);
 size_t agent_arena_used(void); /* bytes of blocks that are taken */
