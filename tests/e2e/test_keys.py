@@ -1,7 +1,7 @@
 """Private keys: who has them, who can be asked for them, and what happens when he is gone.
 
-Seen to fail: the agent's keys in ordinary memory (anywhere); a key's descriptor kept open by it, its
-user the workers', agent.sock for everybody (nobody else).
+Seen to fail: the agent's keys in ordinary memory (anywhere); a key's descriptor kept open by it, agent.sock
+for everybody (nobody else); its user the workers' (own).
 """
 
 import os
@@ -11,79 +11,26 @@ import socket
 import ssl
 import stat
 import subprocess
+from pathlib import Path
 
 import pytest
 
-from house import get, in_threads, until
+from grounds import process_memory
+from house import DEADLINE, get, in_threads, many, until
+from test_memory import private_numbers
 
 VERSIONS = [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3]
 KINDS = ["ec", "ec384", "rsa"]
-SECRET = ("priv:", "privateExponent:", "prime1:", "prime2:", "exponent1:", "exponent2:", "coefficient:")
-AGENT = "roomkey-keys"
-
-
-def children(pid):
-    """{pid: name} of all that this process started."""
-    found = {}
-    for other in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            with open(f"/proc/{other}/stat") as f:
-                name, rest = re.fullmatch(r"\d+ \((.*)\) \S (.*)", f.read().strip(), re.S).groups()
-        except (OSError, AttributeError):
-            continue  # it has gone meanwhile
-        if int(rest.split()[0]) == pid:
-            found[int(other)] = name
-    return found
 
 
 def agent_of(house, before=None):
+    """The pid of the key agent that is there; not this one."""
     def look():
-        pids = [pid for pid, name in children(house.front.pid).items() if name == AGENT]
-        return pids[0] if pids and pids[0] != before else None
+        children = Path(f"/proc/{house.front.pid}/task/{house.front.pid}/children").read_text().split()
+        agents = {int(pid) for pid in children} - set(house.worker_pids())
+        return next((pid for pid in agents if pid != before), None)
 
     return until(look, "a key agent")
-
-
-def workers_of(house):
-    return [pid for pid, name in children(house.front.pid).items() if name != AGENT]
-
-
-def sanitized(house):
-    return "built with a sanitizer" in house.front.said()
-
-
-def numbers(key):
-    """The secret numbers of a key file, as bytes and as libraries keep them: the least first."""
-    text = subprocess.run(["openssl", "pkey", "-in", key, "-noout", "-text"], check=True, capture_output=True,
-                          text=True).stdout
-    found = []
-    for name, digits in re.findall(r"^(\w+:)[^\n]*\n((?: +[0-9a-f:]+\n)+)", text, re.M):
-        if name in SECRET:
-            number = bytes.fromhex(re.sub(r"[^0-9a-f]", "", digits)).lstrip(b"\0")
-            found += [number, number[::-1]]
-    assert len(found) in (2, 12), text
-    return found
-
-
-def memory(pid):
-    """What can be read of a process's writable memory, a mapping each."""
-    with open(f"/proc/{pid}/maps") as maps, open(f"/proc/{pid}/mem", "rb", 0) as mem:
-        for line in maps:
-            span, mode = line.split()[:2]
-            if mode.startswith("rw"):
-                start, end = (int(n, 16) for n in span.split("-"))
-                try:
-                    mem.seek(start)
-                    yield line, mem.read(end - start)
-                except OSError:
-                    pass  # secret memory, or a device's
-
-
-def assert_nowhere(pids, secrets):
-    for pid in pids:
-        for line, bytes_ in memory(pid):
-            for secret in secrets:
-                assert secret not in bytes_, f"a private key is in process {pid}: {line}"
 
 
 def hello_only(house, host, version):
@@ -92,7 +39,7 @@ def hello_only(house, host, version):
     tls = house.context(version).wrap_bio(incoming, outgoing, server_hostname=f"{host}.localhost")
     with pytest.raises(ssl.SSLWantReadError):
         tls.do_handshake()
-    raw = socket.create_connection(("127.0.0.1", house.port), 30)
+    raw = socket.create_connection(("127.0.0.1", house.port), DEADLINE)
     raw.sendall(outgoing.read())
     return raw
 
@@ -115,45 +62,50 @@ def test_every_kind_of_key_serves_in_both_versions(house, kind, version):
         assert get(sock, f"k{kind}.localhost", "/version") == (200, b"1.0.0\n")
 
 
+@pytest.mark.not_sanitized("a sanitizer keeps what was freed, and maps more than can be read")
 def test_no_private_key_is_anywhere_but_with_the_agent(house, key_files):
     """With a hundred connections of both versions in every state: half a hello, waiting for the agent,
     waiting for the client, handed over."""
-    if sanitized(house):
-        pytest.skip("a sanitizer maps more memory than can be searched")
-    secrets = [n for f in key_files for n in numbers(f)]
-    secrets += [f.read_bytes().split(b"\n")[1] for f in key_files]
+    secrets = {f"{f.name} {i}": n for f in key_files for i, n in enumerate(private_numbers(f))}
+    secrets |= {f"{f.name} text": f.read_bytes().split(b"\n")[1] for f in key_files}
     public = subprocess.run(["openssl", "pkey", "-in", key_files[0], "-pubout", "-outform", "DER"],
                             check=True, capture_output=True).stdout[-32:]
-    agent, workers = agent_of(house), workers_of(house)
-    open_ones = []
+    agent, workers = agent_of(house), house.worker_pids()
+    rounds = many(25, 6)
+    waiting, served = [], []
+
+    def search():
+        for pid in [house.orchestrator.pid, house.front.pid, agent, *workers]:
+            for piece in process_memory(pid):
+                assert not [name for name, n in secrets.items() if n in piece], f"process {pid}"
+        for machine in house.machines.running():
+            for piece in house.machines.memory(machine):
+                assert not [name for name, n in secrets.items() if n in piece], f"machine {machine}"
+
     try:
-        for i in range(25):
+        for i in range(rounds):
             kind, version = f"k{KINDS[i % 3]}", VERSIONS[i % 2]
-            raw = socket.create_connection(("127.0.0.1", house.port), 30)
+            raw = socket.create_connection(("127.0.0.1", house.port), DEADLINE)
             raw.sendall(b"\x16\x03\x01\x02\x00\x01")
-            open_ones.append(raw)
-            open_ones.append(hello_only(house, kind, version))
-            sock = house.connect(kind, version)
-            get(sock, f"{kind}.localhost", "/version")
-            open_ones.append(sock)
+            waiting += [raw, hello_only(house, kind, version)]
+            served.append(house.connect(kind, version))
+            get(served[-1], f"{kind}.localhost", "/version")
         os.kill(agent, signal.SIGSTOP)
-        open_ones += [hello_only(house, f"k{KINDS[i % 3]}", VERSIONS[i % 2]) for i in range(25)]
-        everybody = [house.orchestrator.pid, house.front.pid, agent, *workers, *house.instance_pids()]
-        assert len(everybody) >= 8, everybody
-        assert_nowhere(everybody, secrets)
+        waiting += [hello_only(house, f"k{KINDS[i % 3]}", VERSIONS[i % 2]) for i in range(rounds)]
+        search()
         os.kill(agent, signal.SIGCONT)
-        for sock in open_ones[2:75:3]:
+        for sock in served:
             assert get(sock, sock.server_hostname, "/version") == (200, b"1.0.0\n")
-        assert_nowhere(everybody, secrets)
+        search()
         # The search itself works: public keys are with the workers.
-        assert any(public in b for pid in workers for _, b in memory(pid))
+        assert any(public in piece for pid in workers for piece in process_memory(pid))
     finally:
         os.kill(agent, signal.SIGCONT)
-        for sock in open_ones:
+        for sock in waiting + served:
             sock.close()
     for daemon in house.daemons:
         log = daemon.said()
-        assert not any(s.hex() in log for s in secrets) and "PRIVATE" not in log
+        assert not any(n.hex() in log for n in secrets.values()) and "PRIVATE" not in log
 
 
 def test_nobody_else_can_open_a_key(house, key_files):
@@ -164,14 +116,18 @@ def test_nobody_else_can_open_a_key(house, key_files):
     for name in ("agent.sock", "front.sock"):
         at = (house.run / name).stat()
         assert stat.S_IMODE(at.st_mode) == 0o600 and at.st_uid == 0
-    users = set()
-    for pid in [agent_of(house), *workers_of(house)]:
-        with open(f"/proc/{pid}/status") as f:
-            users.add((children(house.front.pid)[pid] == AGENT, re.search(r"Uid:\t(\d+)", f.read()).group(1)))
+    for pid in [agent_of(house), *house.worker_pids()]:
         for fd in os.listdir(f"/proc/{pid}/fd"):
             assert "/keys/" not in os.readlink(f"/proc/{pid}/fd/{fd}")
-    if not sanitized(house):  # then nobody is confined
-        assert len(users) == 2 and len({uid for _, uid in users}) == 2 and "0" not in {uid for _, uid in users}
+
+
+@pytest.mark.not_sanitized("then nobody is confined")
+def test_the_agent_has_a_user_of_its_own(house):
+    def user(pid):
+        return re.search(r"Uid:\t(\d+)\t\1\t\1\t\1\n", Path(f"/proc/{pid}/status").read_text()).group(1)
+
+    workers = {user(pid) for pid in house.worker_pids()}
+    assert len(workers | {user(agent_of(house)), "0"}) == 3
 
 
 @pytest.mark.parametrize("version", VERSIONS)
