@@ -2,7 +2,7 @@
  * this test.
  *
  * Seen to fail: misfit() without leave(); agent_orch_leave() and the bound of a worker's
- * answers taken out (agent.c polls for POLLIN always); agent_keys_open(false), for the
+ * answers taken out (agent.c polls for POLLIN always); agent_keys_open(AGENT_ARENA_ORDER, false), for the
  * memory; agent_sandbox_enter() left out, for what it is. */
 #include <fcntl.h>
 #include <poll.h>

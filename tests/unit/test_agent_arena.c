@@ -2,7 +2,7 @@
  * freed, and are nowhere that another process can read.
  *
  * Seen to fail: the secret_wipe() of agent_arena_free() taken out; the merging loop
- * taken out; agent_arena_open(false) in the last test. */
+ * taken out; agent_arena_open(AGENT_ARENA_ORDER, false) in the last test. */
 #include <fcntl.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -129,7 +129,7 @@ static int be_locked(void)
 {
     char *p;
 
-    if (agent_arena_open(false) || agent_arena_kind() != AGENT_ARENA_LOCKED)
+    if (agent_arena_open(AGENT_ARENA_ORDER, false) || agent_arena_kind() != AGENT_ARENA_LOCKED)
         return 2;
     p = agent_arena_alloc(64);
     if (!p)
@@ -157,7 +157,7 @@ int main(int argc, char **argv)
     (void)argv;
     if (argc > 1)
         return be_locked();
-    if (agent_arena_open(true))
+    if (agent_arena_open(AGENT_ARENA_ORDER, true))
         return 1;
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -236,7 +236,7 @@ static const char *kind_text(void)
 static enum rc open_all(const struct agent_start *start)
 {
     struct link_msg listening = {.type = LINK_LISTENING};
-    enum rc rc = agent_keys_open(true);
+    enum rc rc = agent_keys_open(AGENT_ARENA_ORDER, true);
 
     if (!rc)
         rc = agent_sign_open();

@@ -68,18 +68,18 @@ static void *map_as(enum agent_arena_kind kind, size_t size)
 
 static void put_hole(uint8_t *p, unsigned order);
 
-enum rc agent_arena_open(bool secret)
+enum rc agent_arena_open(unsigned most, bool secret)
 {
-    const struct rlimit all = {1ul << AGENT_ARENA_ORDER, 1ul << AGENT_ARENA_ORDER};
+    const struct rlimit all = {1ul << most, 1ul << most};
     struct rlimit now;
 
-    CHECK(!arena.base);
+    CHECK(!arena.base && most <= AGENT_ARENA_ORDER);
     /* Secret memory is locked memory.  Root may have more, until it gives itself up. */
     if (getrlimit(RLIMIT_MEMLOCK, &now) == 0 && now.rlim_cur < all.rlim_cur)
         (void)setrlimit(RLIMIT_MEMLOCK, &all);
     for (int kind = secret ? AGENT_ARENA_SECRET : AGENT_ARENA_LOCKED; kind <= AGENT_ARENA_PLAIN;
          kind++)
-        for (unsigned order = AGENT_ARENA_ORDER; order >= ORDER_LOW; order--) {
+        for (unsigned order = most; order >= ORDER_LOW; order--) {
             void *p = map_as((enum agent_arena_kind)kind, (size_t)1 << order);
 
             if (p == MAP_FAILED)

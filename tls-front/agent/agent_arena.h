@@ -20,12 +20,13 @@
 
 #include "common/core/rc.h"
 
-#define AGENT_ARENA_ORDER 24 /* bytes at most: 2^24 */
+#define AGENT_ARENA_ORDER 24 /* 2^24 bytes: what the agent asks for */
 
 enum agent_arena_kind { AGENT_ARENA_SECRET, AGENT_ARENA_LOCKED, AGENT_ARENA_PLAIN };
 
-/* Once in a process.  `secret` false: as on a kernel without memfd_secret. */
-RC_MUST_CHECK enum rc agent_arena_open(bool secret);
+/* Once in a process.  At most 2^order bytes, order being AGENT_ARENA_ORDER or less;
+ * `secret` false: as on a kernel without memfd_secret. */
+RC_MUST_CHECK enum rc agent_arena_open(unsigned order, bool secret);
 enum agent_arena_kind agent_arena_kind(void);
 
 /* Aligned to 64 bytes, not zeroed; 0 bytes are one. */

@@ -55,9 +55,9 @@ static void give(void *p, const char *file, int line)
     agent_arena_free(p);
 }
 
-enum rc agent_keys_open(bool secret)
+enum rc agent_keys_open(unsigned order, bool secret)
 {
-    enum rc rc = agent_arena_open(secret);
+    enum rc rc = agent_arena_open(order, secret);
 
     if (rc)
         return rc;

@@ -23,8 +23,9 @@ enum agent_key_kind { AGENT_KEY_P256, AGENT_KEY_P384, AGENT_KEY_RSA };
 struct agent_key;
 
 /* Has libcrypto take its memory from the arena and load what it needs, before the
- * system call filter.  Before any other call of libcrypto in this process. */
-RC_MUST_CHECK enum rc agent_keys_open(bool secret);
+ * system call filter.  Before any other call of libcrypto in this process.  The
+ * arguments are agent_arena_open()'s. */
+RC_MUST_CHECK enum rc agent_keys_open(unsigned order, bool secret);
 
 /* Borrowed until the next call; NULL: not there. */
 struct agent_key *agent_keys_find(const char *id);
