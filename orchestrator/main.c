@@ -29,7 +29,7 @@ static void help(void)
          "\n"
          "  --state DIR        registry, images, certificates, keys, logs\n"
          "                     (default: /var/lib/roomkey)\n"
-         "  --run DIR          sockets: front.sock, agent.sock, admin.sock (default: /run/roomkey)\n"
+         "  --run DIR          sockets: front, agent, admin (default: /run/roomkey)\n"
          "  --ground GROUND    what instances run on: xen, sandbox, or auto: the best that this\n"
          "                     host can do (default)\n"
          "  --config FILE      deadlines and limits (default: " CONFIG_PATH ",\n"
