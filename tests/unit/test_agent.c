@@ -1,9 +1,10 @@
 /* The key agent as a process, between a parent, a roomkeyd and workers that are all
  * this test.
  *
- * Seen to fail: misfit() without leave(); agent_orch_leave() and the bound of a worker's
- * answers taken out (agent.c polls for POLLIN always); agent_keys_open(AGENT_ARENA_ORDER, false), for the
- * memory; agent_sandbox_enter() left out, for what it is. */
+ * Seen to fail: misfit() without leave(), or without telling the parent; the requests of
+ * a worker kept by agent_orch_leave(); a worker read from that takes no answers; no
+ * deadline of a key, and none asked for again; the arena not secret, for the memory;
+ * agent_sandbox_enter() left out, for what it is. */
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
