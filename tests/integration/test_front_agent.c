@@ -1,11 +1,12 @@
 /* Signatures come from the key agent: every kind of key, and every way for the agent to
  * be slow, gone, or without the key.
  *
- * Seen to fail: the private key read in the parent before it forks (memory); link and
- * requests not sent again in signer_connected() (a killed agent); conn_stop() left out
- * of have_signed(), and the answer waited for in a blocking read (a slow one);
- * handshake_sign_abandon() left out of handshake_free() (a client that leaves: fibers
- * are never given back, and ASan finds what they hold). */
+ * Seen to fail: the private keys read in the parent before it forks (memory); requests
+ * not sent again by signer_connected(), and no other agent started (a killed one); a
+ * worker that stands still until it is answered (a slow one); handshake_sign_abandon()
+ * left out of handshake_free(), which the worker's end finds (clients that leave); no
+ * alert in TLS 1.2 (a key that is not to be had); LINK_MISFIT ignored by the parent (a
+ * worker that wants anything else). */
 #include <openssl/err.h>
 #include <openssl/x509.h>
 #include <poll.h>
