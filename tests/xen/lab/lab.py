@@ -485,7 +485,8 @@ def test_file(file, timeout, reports, top, running):
 
 def tail(path, lines=30):
     with contextlib.suppress(OSError):
-        return "\n".join(path.read_text(errors="replace").splitlines()[-lines:])
+        said = path.read_text(errors="replace").splitlines()
+        return "\n".join([line for line in said if line.strip()][-lines:])
     return "(nothing)"
 
 
