@@ -26,9 +26,10 @@ def test_an_idle_tenant_is_reaped_and_wakes_again(house):
 
 
 def test_the_tenant_is_told_that_it_was_woken(house):
-    house.cli("instance", "stop", "napper")
-    asleep = json.loads(house.curl("napper", "/handover"))
-    awake = json.loads(house.curl("napper", "/handover"))
+    house.curl("globex", "/version")
+    house.cli("instance", "stop", "globex")
+    asleep = json.loads(house.curl("globex", "/handover"))
+    awake = json.loads(house.curl("globex", "/handover"))
     assert asleep["woken"] is True and awake["woken"] is False
     assert asleep["times"]["boot_done_us"] > 0 and awake["times"]["boot_done_us"] == 0
 
