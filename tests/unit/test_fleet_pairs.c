@@ -4,7 +4,13 @@
  * A step is the least that one of them does: a message is heard, an instance looks at its
  * rings, a handshake ends, an alarm rings.  ROOMKEY_SCHEDULES=1 tries each pair with both
  * orders of who moves first, and with a tenant that nobody uses and one that is in use;
- * else two of these four are taken in turn. */
+ * else two of these four are taken in turn.
+ *
+ * It can fail: with no fence after READY (slots.c) a release that is taken back loses a
+ * connection to a stop; with a late worker's slot left FREE it maps a ring that was not
+ * cleared; with a retired instance not drained after its adoption (instance.c) an upgrade
+ * loses its connections to a death of roomkeyd; with UNKNOWN not counted as held ten of
+ * these fail. */
 #include <string.h>
 
 #include "common/core/check.h"
@@ -172,6 +178,19 @@ static void begin_loss(struct race *r, struct race_tenant *t)
     race_connect(r, 0);
 }
 
+/* It was taken for dead, and hears all that it is told before its tenant moves. */
+static void begin_late(struct race *r, struct race_tenant *t)
+{
+    race_lose(r, 0);
+    race_pass(r, r->house->limits.worker_grace_ms + 10);
+    race_connect(r, 0);
+    (void)race_open(r, 0, t);
+    while (race_say(r, 0))
+        ;
+    while (race_hear(r, 0))
+        ;
+}
+
 static void begin_kill(struct race *r, struct race_tenant *t)
 {
     (void)t;
@@ -203,6 +222,7 @@ static const struct op ops[] = {
     {"a suspension", NULL, begin_suspend, false},
     {"a resumption", prepare_resume, begin_resume, false},
     {"a loss of a worker's connection", NULL, begin_loss, false},
+    {"a late return of a worker", NULL, begin_late, false},
     {"a death of a worker", NULL, begin_kill, false},
     {"a death of roomkeyd", NULL, begin_death, false},
 };
@@ -362,8 +382,9 @@ AGAINST_ALL(a_removal_stands_against_all, 10)
 AGAINST_ALL(a_suspension_stands_against_all, 11)
 AGAINST_ALL(a_resumption_stands_against_all, 12)
 AGAINST_ALL(a_lost_worker_stands_against_all, 13)
-AGAINST_ALL(a_dead_worker_stands_against_all, 14)
-AGAINST_ALL(a_dead_roomkeyd_stands_against_all, 15)
+AGAINST_ALL(a_late_worker_stands_against_all, 14)
+AGAINST_ALL(a_dead_worker_stands_against_all, 15)
+AGAINST_ALL(a_dead_roomkeyd_stands_against_all, 16)
 
 #define T(f) cmocka_unit_test_setup_teardown(f, race_set_up, race_tear_down)
 
@@ -384,6 +405,7 @@ int main(void)
         T(a_suspension_stands_against_all),
         T(a_resumption_stands_against_all),
         T(a_lost_worker_stands_against_all),
+        T(a_late_worker_stands_against_all),
         T(a_dead_worker_stands_against_all),
         T(a_dead_roomkeyd_stands_against_all),
     };

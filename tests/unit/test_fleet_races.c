@@ -1,7 +1,27 @@
 /* Schedules by chance: see race_house.h for the world, race_check.c for what must hold.
  *
  * ROOMKEY_SEED=N runs the schedule with that seed of each test, as a failure prints it;
- * ROOMKEY_SCHEDULES=N runs so many of each.  ROOMKEY_LOG=1 shows what roomkeyd logs. */
+ * ROOMKEY_SCHEDULES=N runs so many of each.  ROOMKEY_LOG=1 shows what roomkeyd logs.
+ *
+ * It can fail.  A line of the fleet was broken, and this is the first seed of all tests that
+ * showed it, by which invariant:
+ *   a dead worker's channel FREE without clearing it     4  given, and not cleared
+ *   DRAINING not taken back by a wake                    2  a connection is lost
+ *   BUSY ignored                                         3  in use, and being let go
+ *   no GONE at the end                                   1  a worker was not told
+ *   the queue not looked at when one has ended           4  waits for a start, and there is room
+ *   a wake waits for one that stops                      2  waits for one on its way out
+ *   a failed start not rolled back                       2  a wake is refused
+ *   an old version given drain_ms to finish              5  a connection is lost
+ *   a stop answered while one drains                     1  said to be stopped, and lives
+ *   the count of starts not lowered                      1  it counts otherwise
+ *   an upgrade forgotten when waiters are refused        3  an admin waits and waits
+ *   a lost worker's wakes kept                           1  owed another number of answers
+ *   an idle instance does not give way                   6  an idle instance does not give way
+ *   the end not written to the row                       1  its row says stopping
+ *   suspension lets instances live                       2  serves, and must not
+ *   a health question without its deadline               1  idle without a deadline
+ * A fence left out is rarer than that: see test_fleet_pairs.c. */
 #include <string.h>
 
 #include "common/core/check.h"
