@@ -89,7 +89,8 @@ static void garbage(const struct victim *v)
     put(v, bytes, sizeof bytes);
 }
 
-/* A frame that is whole, of a type that is due here, and wrong: a second HELLO, a READY of four bytes. */
+/* A frame that is whole, of a type that is due here, and wrong: a second HELLO, a READY of four
+ * bytes. */
 static void nonsense(const struct victim *v)
 {
     uint8_t bytes[16 + 4] = {4, 0, 0, 0, v->bell == LAUNCH_FD_CONTROL_DOORBELL ? 16 : 1, 0};
