@@ -238,8 +238,14 @@ class House:
 
     def worker_pids(self):
         """What the front has started, but for its key agent."""
-        found = [int(pid) for pid in Path(f"/proc/{self.front.pid}/task/{self.front.pid}/children").read_text().split()]
-        return [pid for pid in found if Path(f"/proc/{pid}/comm").read_text().strip() != "roomkey-keys"]
+        found = []
+        for pid in Path(f"/proc/{self.front.pid}/task/{self.front.pid}/children").read_text().split():
+            try:
+                if Path(f"/proc/{pid}/comm").read_text().strip() != "roomkey-keys":
+                    found.append(int(pid))
+            except OSError:
+                pass  # it has gone meanwhile
+        return found
 
     def remove(self):
         """Ends all that still runs.  Instances outlive a daemon, so they are ended by themselves."""

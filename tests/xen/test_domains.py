@@ -1,0 +1,86 @@
+"""What happens to a domain from outside: destroyed behind roomkeyd's back, no memory for it, nobody who asks it anything.
+
+Runs in dom0: scripts/xenlab test tests/xen/test_domains.py
+"""
+
+import time
+
+import pytest
+
+import grounds
+from dom0 import free_mib, of_tenant, only
+from house import get, pattern, until
+
+
+@pytest.fixture(scope="module", autouse=True)
+def awake(house):
+    """A tenant that serves one customer throughout."""
+    house.add_tenant("witness", "probe:1.0.0", "--idle", "1h")
+    with house.connect("witness") as sock:
+        get(sock, "witness.localhost", "/version")
+        yield
+        assert get(sock, "witness.localhost", "/bytes/100000") == (200, pattern(0, 100000))
+        assert [i["generation"] for i in house.running("witness")] == [1]
+
+
+def test_one_that_is_destroyed_behind_the_back_is_missed_told_of_and_replaced(house):
+    with house.connect("globex") as sock:
+        get(sock, "globex.localhost", "/version")
+        generation = house.running("globex")[0]["generation"]
+        (machine,) = of_tenant(house, "globex")
+        house.machines.kill(machine)
+        with pytest.raises(OSError):
+            assert sock.recv(1) == b""
+            raise ConnectionResetError
+    said = until(lambda: [e["text"] for e in house.events("globex") if e["kind"] == "crashed"], "an event")
+    assert "destroyed behind our back" in said[0], said
+    assert house.curl("globex", "/version") == "1.0.0\n"
+    assert house.running("globex")[0]["generation"] > generation
+    domains = grounds.domains()
+    assert "(null)" not in domains.values(), f"one stays because somebody maps its memory: {domains}"
+
+
+def test_more_memory_than_the_host_has_is_refused_with_the_numbers(house):
+    house.add_tenant("huge", "probe:1.0.0", "--memory", "1000M")
+    with only(600):
+        done = house.curl("huge", "/", "-i", check=False)
+        assert b"503" in done.stdout.splitlines()[0] and b"retry-after" in done.stdout.lower(), done.stdout
+        said = [e["text"] for e in house.events("huge") if e["kind"] == "failed"]
+        assert said and "memory" in said[0] and "KiB are free" in said[0], said
+        assert house.curl("globex", "/version") == "1.0.0\n"
+    house.cli("tenant", "remove", "huge")
+
+
+def test_when_memory_is_used_up_the_rest_lives_on_and_what_is_freed_is_used(house):
+    for name in ("big-1", "big-2", "big-3"):
+        house.add_tenant(name, "probe:1.0.0", "--memory", "200M")
+    with only(500):
+        assert house.curl("big-1", "/version") == "1.0.0\n"
+        assert house.curl("big-2", "/version") == "1.0.0\n"
+        done = house.curl("big-3", "/", "-i", check=False)
+        assert b"503" in done.stdout.splitlines()[0], done.stdout
+        assert any("KiB are free" in e["text"] for e in house.events("big-3")), house.events("big-3")
+        for name in ("big-1", "big-2", "globex"):
+            assert house.curl(name, "/version") == "1.0.0\n"
+        house.cli("instance", "stop", "big-1")
+        until(lambda: house.curl("big-3", "/version", check=False).stdout == b"1.0.0\n", "there is room for it now")
+    assert free_mib() > 500
+    for name in ("big-1", "big-2", "big-3"):
+        house.cli("tenant", "remove", name)
+
+
+def test_nobody_who_asks_means_no_processor_time(house):
+    """The witness has an open connection, and hears nothing for a while; the time is the subject of the test."""
+    def used():
+        return house.running("witness")[0]["cpu_us"]
+
+    # Figures come every two seconds: the first one that is new is of now.
+    first = used()
+    house.curl("witness", "/bytes/200000", text=False)
+    before = until(lambda: used() != first and used(), "a new figure")
+    time.sleep(3)  # the last of the work above is in the figure then
+    before = used()
+    time.sleep(10)
+    spent = used() - before
+    print(f"\nprocessor time of an idle domain in 10 s: {spent} us")
+    assert spent < 100_000, f"{spent} us"
