@@ -59,7 +59,8 @@ PORTS = ("control", "output", "results")
 BOOT = 300  # seconds
 RESTORE = 60
 RESULTS = 120  # to hand over the results when the command has ended
-SLOW = 200  # seconds that a test waits for an event before it fails: emulation is slow
+SLOW = 5  # factor by which tests wait longer for events (ROOMKEY_SLOW): emulation is slow
+HANGS = 400  # seconds after which a test shows where it stands
 KEEP = 20  # folders of results
 
 
@@ -320,7 +321,7 @@ def make_job(here, command, timeout):
     (tree / ".lab").mkdir()
     passed = {k: v for k, v in os.environ.items()
               if k.startswith("ROOMKEY_") and k not in ("ROOMKEY_BUILD", "ROOMKEY_IMAGES")}
-    passed.setdefault("ROOMKEY_TEST_DEADLINE", str(SLOW))
+    passed.setdefault("ROOMKEY_SLOW", str(SLOW))
     lines = [f"export {k}={shlex.quote(v)}" for k, v in sorted(passed.items())]
     if command:
         lines += [f"exec timeout -s INT -k 30 {timeout} {shlex.join(command)}"]
@@ -464,7 +465,7 @@ def test_file(file, timeout, reports, top, running):
     began = time.monotonic()
     me = [sys.executable, __file__, "run", "--timeout", str(timeout), "--results", str(results)]
     pytest = ["python3", "-m", "pytest", "-q", "-p", "no:cacheprovider", str(file), "--tb=short", "--durations=5",
-              "--junitxml=/results/junit.xml", "-o", f"faulthandler_timeout={2 * SLOW}"]
+              "--junitxml=/results/junit.xml", "-o", f"faulthandler_timeout={HANGS}"]
     process = subprocess.Popen(me + pytest, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                stderr=subprocess.STDOUT, text=True, errors="replace")
     running.add(process)
