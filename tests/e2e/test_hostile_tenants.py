@@ -28,6 +28,8 @@ def rest(sock, first):
 def ends(sock):
     try:
         return sock.recv(1) == b""
+    except TimeoutError:
+        return False
     except OSError:
         return True
 

@@ -223,7 +223,11 @@ def core():
     """Each machine takes a core whole: one that finds none free waits for its turn."""
     locks = [open(WORK / f"core{n}.lock", "w") for n in range(os.cpu_count() or 1)]
     try:
+        waits = False
         while not any(locked(lock) for lock in locks):
+            if not waits:
+                print("xenlab: waiting for a machine that runs to end", file=sys.stderr)
+            waits = True
             time.sleep(0.1)
         yield
     finally:
