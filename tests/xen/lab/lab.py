@@ -371,7 +371,7 @@ class Terminal:
         termios.tcsetattr(0, termios.TCSADRAIN, self.was)
 
     def relay(self, control):
-        """Until dom0 says something on its control port, or the person leaves."""
+        """Until dom0 says something on its control port."""
         last = b""
         while True:
             ready = select.select([0, self.channel, control], [], [])[0]
@@ -382,8 +382,8 @@ class Terminal:
                 os.write(1, data)
             if 0 in ready:
                 data = os.read(0, 4096)
-                if not data or last + data[-1:] == b"\x1d\x1d":
-                    return
+                if not data or (last + data)[-2:] == b"\x1d\x1d":
+                    raise KeyboardInterrupt
                 last = data[-1:]
                 self.channel.sendall(data)
             if control in ready and self.channel not in ready:
