@@ -144,7 +144,8 @@ static enum rc put(struct link *l, uint8_t type, const void *payload, uint32_t l
     return rc;
 }
 
-/* A bad index is found out by the reading side in the same turn: that reports. */
+/* A bad index of the left ring is reported by nobody here: what was to be put waits, and the health
+ * question's deadline ends such an instance. */
 static void flush(struct link *l)
 {
     uint8_t buf[8];

@@ -49,8 +49,8 @@ QEMU = "qemu-system-x86_64"
 MEMORY, DOM0_MEMORY = "4G", "1536M"
 # What the emulated Xen needs: with SMAP dom0 dies at its first return to user mode, with RDTSCP a Linux guest dies.
 CPU = "max,-smap,-rdtscp"
-# With Xen's lazy switching of vector registers programs of dom0 find others in them now and then: they crash, or compute
-# nonsense.
+# Vector registers switched at once: without it Python in dom0 crashed, or read wrong bytes, now and then; with it, not
+# since. That the lazy switching is the cause is inferred: no test of it alone has shown it.
 XEN_ARGS = (f"spec-ctrl=eager-fpu console=com1 com1=115200,8n1 loglvl=warning guest_loglvl=all conring_size=256k bootscrub=0 "
             f"dom0_mem={DOM0_MEMORY},max:{DOM0_MEMORY} dom0_max_vcpus=1")
 LINUX_ARGS = "console=hvc0 quiet loglevel=4 nokaslr random.trust_cpu=on mitigations=off"
