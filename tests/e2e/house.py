@@ -62,13 +62,14 @@ def toml(tables):
 
 
 def until(look, what, deadline=DEADLINE):
-    """The first true value of look(); what is awaited is named when it does not come."""
+    """The first true value of look(); what is awaited (a text, or what makes it then) is named when it does not come."""
     end = time.monotonic() + deadline
     while True:
         seen = look()
         if seen:
             return seen
         if time.monotonic() > end:
+            what = what() if callable(what) else what
             raise AssertionError(f"{what}: not within {deadline} s; last seen: {seen!r}")
         time.sleep(0.01 * SLOW)
 

@@ -118,11 +118,12 @@ static int show_time(const char *ms)
 {
     uint64_t monotonic = now_ns(CLOCK_MONOTONIC), last = monotonic, now;
 
+    printf("began %llu\n", (unsigned long long)monotonic / 1000);
+    fflush(stdout);
     sleep_ms(ms);
     for (int i = 0; i < 1000; i++, last = now)
         CHECK((now = now_ns(CLOCK_MONOTONIC)) >= last);
-    printf("began %llu slept %llu now %llu\n", (unsigned long long)monotonic / 1000,
-           (unsigned long long)(last - monotonic) / 1000,
+    printf("slept %llu now %llu\n", (unsigned long long)(last - monotonic) / 1000,
            (unsigned long long)now_ns(CLOCK_REALTIME) / 1000000000);
     return 0;
 }
