@@ -1,5 +1,5 @@
 /* What of the kernel under an image can be held against others on the host: its generator against
- * RFC 8439, and what it says of Xen against Xen's own headers. */
+ * RFC 8439, what it says of Xen against Xen's own headers, its clock against what Xen might say. */
 #include "tests/unit/unit.h"
 
 #include <stdlib.h>
@@ -22,6 +22,10 @@
 
 /* With its functions that nobody else calls. */
 #include "tenant-runtime/ground/kernel/entropy.c"
+#include "tenant-runtime/ground/kernel/xen_clock.c"
+
+static struct xen_shared page;
+struct xen_shared *xen_shared = &page;
 
 /*----- what it stands on here -----*/
 
@@ -169,9 +173,49 @@ static void no_byte_beyond_the_wanted_is_touched(void **state)
     }
 }
 
+/* 2 GHz: a tick is half a nanosecond. */
+static void xen_says(uint64_t tsc, uint64_t ns)
+{
+    struct xen_time *t = &page.vcpu[0].time;
+
+    *t = (struct xen_time){.version = t->version + 2, .tsc = tsc, .ns = ns, .multiplier = 1u << 31};
+}
+
+/* A domain's counter is 0 when it is made; Xen may have said last what the time was before that. */
+static void the_clock_goes_on_when_xen_speaks_anew(void **state)
+{
+    static const int64_t said_at[] = {-2000000, 0, 1000, 4000, 5000};
+    const uint64_t now = 4000, ns = 7000000;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof said_at / sizeof said_at[0]; i++) {
+        xen_says((uint64_t)said_at[i], (uint64_t)((int64_t)ns + (said_at[i] - (int64_t)now) / 2));
+        assert_int_equal(xen_clock_at(now), ns);
+        assert_int_equal(xen_clock_at(now + 1000), ns + 500);
+        assert_int_equal(xen_clock_at(now - 1000), ns - 500);
+    }
+}
+
+static void a_shift_makes_ticks_longer_or_shorter(void **state)
+{
+    static const struct {
+        int8_t shift;
+        uint64_t ns;
+    } of[] = {{-1, 250}, {0, 500}, {1, 1000}};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof of / sizeof of[0]; i++) {
+        xen_says(100, 10000);
+        page.vcpu[0].time.shift = of[i].shift;
+        assert_int_equal(xen_clock_at(1100), 10000 + of[i].ns);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_clock_goes_on_when_xen_speaks_anew),
+        cmocka_unit_test(a_shift_makes_ticks_longer_or_shorter),
         cmocka_unit_test(a_block_is_chacha20s),
         cmocka_unit_test(what_was_given_out_is_not_the_next_key),
         cmocka_unit_test(no_byte_beyond_the_wanted_is_touched),

@@ -33,12 +33,17 @@ uint64_t xen_clock_at(uint64_t tsc)
     const struct xen_time *shared = &xen_shared->vcpu[0].time;
     struct xen_time t;
     uint32_t version;
+    int64_t since;
 
     do {
         version = version_begin(&shared->version);
         t = *(const volatile struct xen_time *)shared;
     } while (version_changed(&shared->version, version));
-    return tsc >= t.tsc ? t.ns + duration(&t, tsc - t.tsc) : t.ns - duration(&t, t.tsc - tsc);
+    /* Either may be the later one.  A domain's counter begins at 0 when it is made, and what
+     * Xen said before that is of a count below 0: of the counts only the difference has a sign. */
+    since = (int64_t)(tsc - t.tsc);
+    return since >= 0 ? t.ns + duration(&t, (uint64_t)since)
+                      : t.ns - duration(&t, -(uint64_t)since);
 }
 
 uint64_t xen_now(void)
