@@ -2,7 +2,7 @@
 
 import os
 
-from house import DEADLINE, in_threads, many, until
+from house import DEADLINE, in_threads, many, ms, until
 
 TENANTS = many(200, 12)
 AT_ONCE = 8
@@ -39,7 +39,8 @@ def test_a_crowd_of_tenants_sleeps_wakes_and_leaves_nothing_behind(make_house):
     hosts = [f"{n}.localhost" for n in names]
     chain, key = house.certs.make(*hosts)
     for name, host in zip(names, hosts):
-        house.cli("tenant", "add", name, "--image", "probe:1.0.0", "--host", host, "--cert", chain, "--key", key, "--idle", "1s")
+        house.cli("tenant", "add", name, "--image", "probe:1.0.0", "--host", host, "--cert", chain, "--key", key,
+                  "--idle", "1s", "--wake-timeout", f"{ms(10)}ms")
 
     def fetch_all():
         def some(k):
