@@ -111,13 +111,13 @@ static enum rc set_alpn(struct tls_config *c, const char *alpn)
 static enum rc rotate(struct tls_config *c, const uint8_t *secret)
 {
     struct ticket_key key;
-    int r;
+    enum rc rc = ticket_derive(secret, c->tenant, &key);
 
-    ticket_derive(secret, c->tenant, &key);
-    r = mbedtls_ssl_ticket_rotate(&c->tickets, key.name, sizeof key.name, key.key, sizeof key.key,
-                                  TICKET_LIFETIME_S);
+    if (!rc)
+        rc = from_mbedtls(mbedtls_ssl_ticket_rotate(&c->tickets, key.name, sizeof key.name, key.key,
+                                                    sizeof key.key, TICKET_LIFETIME_S));
     secret_wipe(&key, sizeof key);
-    return from_mbedtls(r);
+    return rc;
 }
 
 enum rc tls_config_tickets(struct tls_config *c, const struct ticket_secrets *secrets)
@@ -304,8 +304,11 @@ enum rc handshake_new(struct handshake **out, struct tls_config *config,
     mbedtls_ssl_init(&hs->ssl);
     r = mbedtls_ssl_setup(&hs->ssl, &config->conf);
     if (r) {
+        /* Out of memory half way it forgets the configuration, without which what it has
+         * made cannot be freed (Mbed TLS 3.6). */
+        hs->ssl.MBEDTLS_PRIVATE(conf) = &config->conf;
         handshake_free(hs);
-        return from_mbedtls(r);
+        return RC_NOMEM;
     }
     mbedtls_ssl_set_bio(&hs->ssl, hs, send, receive, NULL);
     mbedtls_ssl_set_export_keys_cb(&hs->ssl, stash_keys, hs);

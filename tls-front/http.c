@@ -237,7 +237,7 @@ static void on_bytes(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
         return;
     v->len += (size_t)n;
     v->request[v->len] = '\0';
-    if (strlen(v->request) == v->len && strstr(v->request, "\r\n\r\n"))
+    if (strstr(v->request, "\r\n\r\n")) /* never, when there is a NUL before it */
         on_request(v);
 }
 

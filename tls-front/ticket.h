@@ -12,6 +12,8 @@
 
 #include <stdint.h>
 
+#include "common/core/rc.h"
+
 #define TICKET_SECRET_SIZE 32
 #define TICKET_NAME_SIZE   4
 #define TICKET_KEY_SIZE    32
@@ -33,7 +35,8 @@ void ticket_secrets_init(struct ticket_secrets *s);
 /* The next period. */
 void ticket_secrets_step(struct ticket_secrets *s);
 
-void ticket_derive(const uint8_t secret[TICKET_SECRET_SIZE], uint64_t tenant,
-                   struct ticket_key *out);
+/* RC_NOMEM: and *out is zeroes. */
+RC_MUST_CHECK enum rc ticket_derive(const uint8_t secret[TICKET_SECRET_SIZE], uint64_t tenant,
+                                    struct ticket_key *out);
 
 #endif

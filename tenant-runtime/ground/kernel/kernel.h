@@ -199,6 +199,17 @@ static inline void cpu_out32(uint16_t port, uint32_t v)
     __asm__ volatile("outl %0, %1" ::"a"(v), "Nd"(port));
 }
 
+/* The page tables that are walked from now on; and an entry of theirs that has changed. */
+static inline void cpu_walk(const uint64_t *root)
+{
+    __asm__ volatile("movq %0, %%cr3" ::"r"(root) : "memory");
+}
+
+static inline void cpu_forget_page(uint64_t at)
+{
+    __asm__ volatile("invlpg (%0)" ::"r"(at) : "memory");
+}
+
 static inline uint64_t cpu_tsc(void)
 {
     uint32_t low, high;

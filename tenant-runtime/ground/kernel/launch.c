@@ -102,8 +102,13 @@ unsigned launch_channels(void)
 
 void launch_init(char *command_line)
 {
+    size_t n;
+
     if (!xen_present() || !xen_launch_line(line, LINE_MAX))
         take_command_line(command_line);
+    /* A node may hold a NUL: what is behind it is nobody's word, and may be a seed. */
+    n = text_length(line);
+    memory_zero(line + n, LINE_MAX - n);
     take_seed();
     take_channels();
 }

@@ -61,7 +61,7 @@ static void set(uint64_t page, uint64_t bits)
 
     table[page] = bits ? page * PAGE_SIZE | PTE_USED | bits : 0;
     if (was)
-        __asm__ volatile("invlpg (%0)" ::"r"(page * PAGE_SIZE) : "memory");
+        cpu_forget_page(page * PAGE_SIZE);
 }
 
 static void set_range(const void *from, const void *to, uint64_t bits)
@@ -95,9 +95,12 @@ static void mark(const struct memory_area *area, uint64_t end)
     bool ram = area->type == MEMORY_RAM;
     uint64_t first = ram ? pages(area->at) : area->at / PAGE_SIZE, last;
 
-    if (area->at >= end * PAGE_SIZE || area->len > UINT64_MAX - area->at)
+    if (area->at >= end * PAGE_SIZE || (ram && area->len > UINT64_MAX - area->at))
         return;
-    last = ram ? (area->at + area->len) / PAGE_SIZE : pages(area->at + area->len);
+    if (area->len > UINT64_MAX - area->at)
+        last = end;
+    else
+        last = ram ? (area->at + area->len) / PAGE_SIZE : pages(area->at + area->len);
     for (uint64_t page = first; page < last && page < end; page++)
         if (page >= LOW / PAGE_SIZE)
             table[page] = ram ? 0 : PTE_USED | PTE_KEEP;
@@ -151,7 +154,7 @@ void memory_init(const struct memory_area *map, unsigned count)
     window_directory[MEMORY_WINDOW % LEVEL3_SIZE / LEVEL2_SIZE] = link(window);
     pointers[MEMORY_WINDOW / LEVEL3_SIZE] = link(window_directory);
     root[0] = link(pointers);
-    __asm__ volatile("movq %0, %%cr3" ::"r"(root) : "memory");
+    cpu_walk(root);
 
     brk_start = brk_end = address(kernel_data_end);
     if (memory_free() < LEAST)
