@@ -30,35 +30,61 @@ if(ROOMKEY_FUZZ)
     add_compile_options("$<${_host}:-fsanitize=fuzzer-no-link>")
 endif()
 
-# roomkey_test(NAME SOURCES file... [LIBRARIES target...])
-# One cmocka program bin/NAME and one ctest of that name, label "unit", 60 s at most.
+# The same program under valgrind's memcheck, which sees the reading and the sending of what nobody
+# wrote, as no sanitizer of gcc does; label "memcheck". In builds without a sanitizer.
+find_program(ROOMKEY_VALGRIND valgrind REQUIRED)
+function(_roomkey_memcheck name)
+    if(NOT ROOMKEY_SANITIZE AND NOT CMAKE_C_FLAGS MATCHES "profile-instr")
+        add_test(NAME memcheck_${name} COMMAND "${ROOMKEY_VALGRIND}" -q --error-exitcode=99
+                 $<TARGET_FILE:${name}> ${ARGN})
+        set_tests_properties(memcheck_${name} PROPERTIES LABELS memcheck TIMEOUT 120)
+    endif()
+endfunction()
+
+# roomkey_test(NAME [MEMCHECK] [THREADS] SOURCES file... [LIBRARIES target...])
+# One cmocka program bin/NAME and one ctest of that name, label "unit", 60 s at most. MEMCHECK: and
+# once more under valgrind. THREADS: what it tests has several, and `scripts/test tsan` runs it.
 function(roomkey_test name)
-    cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "SOURCES;LIBRARIES")
+    cmake_parse_arguments(PARSE_ARGV 1 arg "MEMCHECK;THREADS" "" "SOURCES;LIBRARIES")
     add_executable(${name} ${arg_SOURCES})
     target_link_libraries(${name} PRIVATE roomkey_warnings ${arg_LIBRARIES} PkgConfig::CMOCKA)
     add_test(NAME ${name} COMMAND ${name})
     set_tests_properties(${name} PROPERTIES LABELS unit TIMEOUT 60)
+    if(arg_MEMCHECK)
+        _roomkey_memcheck(${name})
+    endif()
+    if(arg_THREADS)
+        set_property(TEST ${name} APPEND PROPERTY LABELS threads)
+        add_dependencies(threads ${name})
+    endif()
 endfunction()
+add_custom_target(threads)
 
-# roomkey_fuzz(NAME SOURCES file... CORPUS dir [LIBRARIES target...])
+# roomkey_fuzz(NAME [NO_MEMCHECK] SOURCES file... CORPUS dir DECODES file... [LIBRARIES target...])
 # The sources define LLVMFuzzerTestOneInput. In the preset fuzz this is a libFuzzer program and its
-# test fuzzes for some seconds (ROOMKEY_FUZZ_SECONDS); elsewhere it runs each corpus file once.
-set(ROOMKEY_FUZZ_SECONDS 10 CACHE STRING "How long each fuzz test runs in the preset fuzz")
+# test fuzzes for some seconds (fuzz_run.sh); elsewhere it runs each corpus file once, and once more
+# under valgrind unless NO_MEMCHECK. DECODES are
+# the files, from the top of the repository, whose lines `scripts/fuzz coverage` counts.
 function(roomkey_fuzz name)
-    cmake_parse_arguments(PARSE_ARGV 1 arg "" "CORPUS" "SOURCES;LIBRARIES")
+    cmake_parse_arguments(PARSE_ARGV 1 arg "NO_MEMCHECK" "CORPUS" "SOURCES;LIBRARIES;DECODES")
     cmake_path(ABSOLUTE_PATH arg_CORPUS)
     add_executable(${name} ${arg_SOURCES})
     target_link_libraries(${name} PRIVATE roomkey_warnings ${arg_LIBRARIES})
+    list(TRANSFORM arg_DECODES PREPEND "${PROJECT_SOURCE_DIR}/")
+    list(JOIN arg_DECODES "\n" decodes)
+    file(CONFIGURE OUTPUT "${PROJECT_BINARY_DIR}/decodes/${name}" CONTENT "${decodes}\n")
     if(ROOMKEY_FUZZ)
         target_link_options(${name} PRIVATE -fsanitize=fuzzer)
-        set(found "${PROJECT_BINARY_DIR}/fuzz/${name}")
-        file(MAKE_DIRECTORY "${found}")
-        add_test(NAME ${name} COMMAND ${name} -max_total_time=${ROOMKEY_FUZZ_SECONDS} -timeout=5
-                 -print_final_stats=1 -artifact_prefix=${found}- ${found} ${arg_CORPUS})
+        add_test(NAME ${name} COMMAND "${PROJECT_SOURCE_DIR}/cmake/fuzz_run.sh"
+                 $<TARGET_FILE:${name}> "${PROJECT_BINARY_DIR}/found" ${arg_CORPUS})
+        set_tests_properties(${name} PROPERTIES TIMEOUT 86400) # the script's deadline counts
     else()
         target_sources(${name} PRIVATE "${PROJECT_SOURCE_DIR}/cmake/fuzz_replay.c")
         add_test(NAME ${name} COMMAND ${name} ${arg_CORPUS})
+        set_tests_properties(${name} PROPERTIES TIMEOUT 60)
+        if(NOT arg_NO_MEMCHECK)
+            _roomkey_memcheck(${name} ${arg_CORPUS})
+        endif()
     endif()
-    math(EXPR deadline "${ROOMKEY_FUZZ_SECONDS} + 60")
-    set_tests_properties(${name} PROPERTIES LABELS fuzz TIMEOUT ${deadline})
+    set_tests_properties(${name} PROPERTIES LABELS fuzz)
 endfunction()

@@ -14,7 +14,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 static void serve(struct rk_request *req)
 {
     const char *path = rk_path(req);
-    char buf[700];
+    char buf[700] = ""; /* sent as it is */
     ptrdiff_t n;
 
     switch (path[1]) {

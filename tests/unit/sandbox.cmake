@@ -8,7 +8,7 @@ target_compile_definitions(sandbox_house PUBLIC SANDBOX_GUEST="$<TARGET_FILE:san
 target_link_libraries(sandbox_house PRIVATE roomkey_warnings
                       PUBLIC roomkey_sandbox PkgConfig::CMOCKA)
 add_dependencies(sandbox_house sandbox_guest)
-roomkey_test(test_sandbox SOURCES test_sandbox.c LIBRARIES sandbox_house)
+roomkey_test(test_sandbox THREADS SOURCES test_sandbox.c LIBRARIES sandbox_house)
 roomkey_test(test_sandbox_walls SOURCES test_sandbox_walls.c LIBRARIES sandbox_house)
 roomkey_test(test_sandbox_adopt SOURCES test_sandbox_adopt.c LIBRARIES sandbox_house)
 roomkey_test(test_sandbox_cgroup SOURCES test_sandbox_cgroup.c LIBRARIES roomkey_sandbox)

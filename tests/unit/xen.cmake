@@ -8,5 +8,5 @@ add_dependencies(xen_stage xen_puppet)
 foreach(part instance helpers pool adopt)
     roomkey_test(test_xen_${part} SOURCES test_xen_${part}.c LIBRARIES xen_stage)
 endforeach()
-roomkey_test(test_xen_parts SOURCES test_xen_parts.c
+roomkey_test(test_xen_parts MEMCHECK SOURCES test_xen_parts.c
              LIBRARIES roomkey_xen roomkey_core roomkey_host)
