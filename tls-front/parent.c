@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -442,6 +443,15 @@ static enum rc open_all(struct parent *p)
     return RC_OK;
 }
 
+/* It has the secret of all tickets: no core dump of it, whatever the limits were. */
+static enum rc refuse_core_dumps(void)
+{
+    if (setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0}) == 0 && prctl(PR_SET_DUMPABLE, 0) == 0)
+        return RC_OK;
+    log_error("core dumps cannot be turned off: %s", strerror(errno));
+    return RC_IO;
+}
+
 int parent_run(const struct options *o)
 {
     static struct parent p; /* large, and one of it */
@@ -451,7 +461,7 @@ int parent_run(const struct options *o)
     p.http = p.acme = p.agent.link = -1;
     for (unsigned i = 0; i < p.o.workers; i++)
         p.child[i].link = -1;
-    if (open_all(&p))
+    if (refuse_core_dumps() || open_all(&p))
         return 1;
 
     ticket_secrets_init(&p.secrets);

@@ -7,17 +7,13 @@ for everybody (nobody else); its user the workers' (own).
 import os
 import re
 import signal
-import socket
 import ssl
 import stat
-import subprocess
 from pathlib import Path
 
 import pytest
 
-from grounds import process_memory
-from house import DEADLINE, get, in_threads, many, until
-from test_memory import private_numbers
+from house import get, in_threads, until
 
 VERSIONS = [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3]
 KINDS = ["ec", "ec384", "rsa"]
@@ -31,17 +27,6 @@ def agent_of(house, before=None):
         return next((pid for pid in agents if pid != before), None)
 
     return until(look, "a key agent")
-
-
-def hello_only(house, host, version):
-    """A connection whose ClientHello is out, and no more."""
-    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-    tls = house.context(version).wrap_bio(incoming, outgoing, server_hostname=f"{host}.localhost")
-    with pytest.raises(ssl.SSLWantReadError):
-        tls.do_handshake()
-    raw = socket.create_connection(("127.0.0.1", house.port), DEADLINE)
-    raw.sendall(outgoing.read())
-    return raw
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -60,55 +45,6 @@ def key_files(house):
 def test_every_kind_of_key_serves_in_both_versions(house, kind, version):
     with house.connect(f"k{kind}", version) as sock:
         assert get(sock, f"k{kind}.localhost", "/version") == (200, b"1.0.0\n")
-
-
-@pytest.mark.not_sanitized("a sanitizer keeps what was freed, and maps more than can be read")
-def test_no_private_key_is_anywhere_but_with_the_agent(house, key_files):
-    """With a hundred connections of both versions in every state: half a hello, waiting for the agent,
-    waiting for the client, handed over."""
-    secrets = {f"{f.name} {i}": n for f in key_files for i, n in enumerate(private_numbers(f))}
-    secrets |= {f"{f.name} text": f.read_bytes().split(b"\n")[1] for f in key_files}
-    public = [subprocess.run(["openssl", "pkey", "-in", f, "-pubout", "-outform", "DER"], check=True,
-                             capture_output=True).stdout[-32:] for f in key_files]
-    agent, workers = agent_of(house), house.worker_pids()
-    everybody = [house.orchestrator.pid, house.front.pid, *workers]
-    if "no memfd_secret" not in house.front.said():  # else root reads the agent's memory too
-        everybody.append(agent)
-    rounds = many(25, 6)
-    waiting, served = [], []
-
-    def search():
-        for pid in everybody:
-            for piece in process_memory(pid):
-                assert not [name for name, n in secrets.items() if n in piece], f"process {pid}"
-        for machine in house.machines.running():
-            for piece in house.machines.memory(machine):
-                assert not [name for name, n in secrets.items() if n in piece], f"machine {machine}"
-
-    try:
-        for i in range(rounds):
-            kind, version = f"k{KINDS[i % 3]}", VERSIONS[i % 2]
-            raw = socket.create_connection(("127.0.0.1", house.port), DEADLINE)
-            raw.sendall(b"\x16\x03\x01\x02\x00\x01")
-            waiting += [raw, hello_only(house, kind, version)]
-            served.append(house.connect(kind, version))
-            get(served[-1], f"{kind}.localhost", "/version")
-        os.kill(agent, signal.SIGSTOP)
-        waiting += [hello_only(house, f"k{KINDS[i % 3]}", VERSIONS[i % 2]) for i in range(rounds)]
-        search()
-        os.kill(agent, signal.SIGCONT)
-        for sock in served:
-            assert get(sock, sock.server_hostname, "/version") == (200, b"1.0.0\n")
-        search()
-        # The search itself works: public keys are with the workers.
-        assert any(p in piece for pid in workers for piece in process_memory(pid) for p in public)
-    finally:
-        os.kill(agent, signal.SIGCONT)
-        for sock in waiting + served:
-            sock.close()
-    for daemon in house.daemons:
-        log = daemon.said()
-        assert not any(n.hex() in log for n in secrets.values()) and "PRIVATE" not in log
 
 
 def test_nobody_else_can_open_a_key(house, key_files):
