@@ -68,15 +68,25 @@ def private_numbers(key_file):
     return numbers
 
 
+def pem_of(text, der, number):
+    """The pieces of lines of this PEM that hold nothing but the number: what is public is in certificates as well."""
+    at = der.index(number)
+    first, end = -(-at // 3) * 4, (at + len(number)) // 3 * 4
+    lines = [text[max(first, line):min(end, line + 64)] for line in range(first // 64 * 64, end, 64)]
+    return [line for line in lines if len(line) >= LEAST]
+
+
 def private_key_forms(key_file):
     """[(form, bytes)]: a private key in each way that software writes it.
 
     The numbers in order of bytes are those of its DER (SEC 1, PKCS #1, PKCS #8) as well.
     """
-    forms = [("PEM", line) for line in Path(key_file).read_bytes().splitlines() if len(line) == 64]
+    text = b"".join(line for line in Path(key_file).read_bytes().splitlines() if not line.startswith(b"-"))
+    forms = []
     for name, number in private_numbers(key_file).items():
         whole = number.rjust((len(number) + 7) // 8 * 8, b"\0")
         limbs = [whole[at:at + 8][::-1] for at in range(0, len(whole), 8)]
         forms += [(f"{name}, big endian", number), (f"{name}, little endian", number[::-1]),
                   (f"{name}, words from the top", b"".join(limbs))]
+        forms += [(f"{name}, PEM", line) for line in pem_of(text, base64.b64decode(text), number)]
     return forms

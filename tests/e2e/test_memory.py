@@ -164,7 +164,8 @@ def scene(tmp_path_factory):
 
 
 def listed(names):
-    return sorted(map(str, names))[:20]
+    """Each kind of name once: sessions by state and version."""
+    return sorted({f"{n.client.state}, TLS {n.client.version}: {n.label}" if isinstance(n, Secret) else str(n) for n in names})
 
 
 def test_the_search_finds_private_keys_that_are_in_a_process(scene):
