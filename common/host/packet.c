@@ -224,6 +224,7 @@ static void on_poll(uv_poll_t *poll, int status, int events)
             return;
         }
         p->ops->on_message(p, buf, len, fds, nfds);
+        secret_wipe(buf, len);
         close_fds(fds, nfds);
         if (p->closing)
             return;

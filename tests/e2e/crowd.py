@@ -44,7 +44,7 @@ class Client:
     """A connection that stops wherever its state says, with its TLS in memory."""
 
     def __init__(self, contexts, tenant, version, state, number, session=None):
-        self.tenant, self.version, self.state = tenant, version, state
+        self.tenant, self.version, self.state, self.number = tenant, version, state, number
         self.name = f"{state}, TLS {version}, {tenant.name} ({number})"
         self.contexts = contexts
         self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()

@@ -7,7 +7,11 @@ how many connections of each state and version there are (4; 1 on a slow machine
 The same search finds what must be there: session keys with their tenant, secrets of unfinished handshakes with their
 worker, private keys with a process that has read them.
 
-SEEN_TO_FAIL
+Seen to fail: handshake_free() of put_opening() taken out (both versions, and resumption secrets); that of opening_free()
+for a connection that was reset; the wipe of `hs`; the wipes of put_handover(); secret_wipe_stack() empty; opening_free() of
+conn_answer() (both versions, failed and 503); the tenant's wipe of its ring; a secret in the log; refuse_core_dumps()
+not called; a worker that makes itself dumpable. Seen to change nothing, as another wipe covers the same bytes: that of the
+key block in export_12(), either secret_wipe_stack() alone, the tenant's of a connection's info and of its struct.
 """
 
 import json
@@ -165,7 +169,8 @@ def scene(tmp_path_factory):
 
 def listed(names):
     """Each kind of name once: sessions by state and version."""
-    return sorted({f"{n.client.state}, TLS {n.client.version}: {n.label}" if isinstance(n, Secret) else str(n) for n in names})
+    return "; ".join(sorted({f"{n.label}: {n.client.state}, TLS {n.client.version}" if isinstance(n, Secret) else str(n)
+                             for n in names}))
 
 
 def test_the_search_finds_private_keys_that_are_in_a_process(scene):
@@ -286,12 +291,12 @@ def test_when_unfinished_handshakes_are_over_nothing_of_them_is_left(scene):
     """The last test: of each kind one half goes on, the other half is reset; who waited for a boot is refused."""
     os.kill(scene.agent, signal.SIGCONT)
     scene.house.cli("tenant", "suspend", scene.sleepy.name)
-    for i, client in enumerate(c for c in scene.clients if c.to in {*crowd.UNDER_WAY, crowd.half_a_hello}):
+    for client in [c for c in scene.clients if c.to in {*crowd.UNDER_WAY, crowd.half_a_hello}]:
         if client.to == crowd.booting:
             assert client.answer()[0] == 503
             client.until_closed()
             client.to = crowd.refused
-        elif client.to == crowd.half_a_hello or i % 4 < 2:
+        elif client.to == crowd.half_a_hello or (client.number + (client.version == "1.3")) % 2:
             client.reset()
             client.to = crowd.reset
         else:
