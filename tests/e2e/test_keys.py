@@ -1,7 +1,7 @@
 """Private keys: who has them, who can be asked for them, and what happens when he is gone.
 
-Seen to fail: the agent's keys in ordinary memory (anywhere); a key's descriptor kept open by it, agent.sock
-for everybody (nobody else); its user the workers' (own).
+Whose memory they are in is test_memory's. Seen to fail: a key's descriptor kept open by the agent, agent.sock for
+everybody (nobody else); its user the workers' (own).
 """
 
 import os
