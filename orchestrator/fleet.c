@@ -193,7 +193,8 @@ void fleet_dequeue(struct fleet *f, struct tenant *t)
 
 static bool room(const struct fleet *f)
 {
-    return f->running < f->limits.max_running && f->starting < f->limits.max_starting &&
+    return !f->short_of_memory && f->running < f->limits.max_running &&
+           f->starting < f->limits.max_starting &&
            (f->limits.max_memory_mib == 0 || f->memory < (uint64_t)f->limits.max_memory_mib << 20);
 }
 
@@ -206,6 +207,26 @@ static bool ends_soon(const struct fleet *f, const struct instance *i)
            (i->sm.state == INSTANCE_DRAINING && i->drain_us <= soon);
 }
 
+static bool may_give_way(const struct instance *i)
+{
+    return i->sm.state == INSTANCE_IDLE && i == i->tenant->current;
+}
+
+bool fleet_give_way(struct fleet *f, uint64_t lacking)
+{
+    struct instance *i;
+    uint64_t coming = 0;
+
+    RB_FOREACH(i, instance_tree, &f->instances)
+    if (may_give_way(i) || ends_soon(f, i))
+        coming += i->memory;
+    if (coming < lacking)
+        return false;
+    f->short_of_memory = true;
+    alarm_set(&f->alarms, &f->pump_alarm, 0);
+    return true;
+}
+
 /* The host is full and somebody waits: the instance that has been quiet the
  * longest gives way before its time.  Not at once: whoever was woken for has a
  * handshake to finish, and would else be woken for again and again. */
@@ -215,18 +236,21 @@ static void make_room(struct fleet *f)
     struct tenant *t;
     uint64_t now = alarms_us(&f->alarms), from;
 
-    if (f->starting >= f->limits.max_starting)
+    if (f->starting >= f->limits.max_starting && !f->short_of_memory)
         return;
     RB_FOREACH(i, instance_tree, &f->instances)
     {
         if (ends_soon(f, i))
             return;
-        if (i->sm.state == INSTANCE_IDLE && i == i->tenant->current &&
-            (!oldest || i->quiet_us < oldest->quiet_us))
+        if (may_give_way(i) && (!oldest || i->quiet_us < oldest->quiet_us))
             oldest = i;
     }
-    if (!oldest)
+    if (!oldest) {
+        if (f->short_of_memory) /* then it is said with the numbers why not */
+            alarm_set(&f->alarms, &f->pump_alarm, 0);
+        f->short_of_memory = false;
         return;
+    }
     from = oldest->quiet_us + QUIET_US;
     if (now < from) {
         alarm_set(&f->alarms, &f->pump_alarm, (from - now + 999) / 1000);
@@ -249,6 +273,8 @@ static void on_pump(struct alarm *a)
     }
     if (f->queue_first)
         make_room(f);
+    else
+        f->short_of_memory = false;
     if (f->stopping && f->running == 0)
         stopped(f); /* the fleet may be gone: last */
 }
@@ -277,6 +303,7 @@ void fleet_ended(struct fleet *f, struct instance *i)
 {
     f->running--;
     f->memory -= i->memory;
+    f->short_of_memory = false; /* or so: another start will tell */
     RB_REMOVE(instance_tree, &f->instances, i);
     f->counters.reaped_total += i->stopped && !i->retire;
     fleet_end_row(f, i->id, i->why);

@@ -38,7 +38,8 @@ struct fleet {
     struct instance_tree instances;          /* all, by id */
     struct tenant *queue_first, *queue_last; /* want a start, oldest first */
     unsigned running, starting;
-    uint64_t memory; /* bounds of the running ones, bytes */
+    uint64_t memory;      /* bounds of the running ones, bytes */
+    bool short_of_memory; /* a start has found too little: none before somebody has gone */
     struct worker workers[LAUNCH_CHANNELS_MAX];
 
     struct fleet_counters counters;
@@ -81,6 +82,9 @@ void fleet_start_over(struct fleet *f, struct instance *i);
 void fleet_ended(struct fleet *f, struct instance *i);
 /* One is idle, or goes no more: another gives way to those who want a start. */
 void fleet_room_changed(struct fleet *f);
+/* A start lacks so many bytes of this host's memory: whether idle instances, which then give
+ * way one by one before the next start, and those that end soon, may have that much. */
+bool fleet_give_way(struct fleet *f, uint64_t lacking);
 /* The tenant has nothing left to do: forgets it.  Last statement. */
 void fleet_forget(struct fleet *f, struct tenant *t);
 /* A line of a tenant's console or log, clean text. */

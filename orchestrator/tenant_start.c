@@ -145,6 +145,7 @@ void tenant_on_end(struct tenant *t, struct instance *i)
     fleet_log(t->fleet, t, i, MUX_LOG_ERROR, i->why);
     if (i->ready || i->ready_at)
         on_crash(t, i);
-    else
-        start_failed(t, i->image, i->image_ref, i->why, false);
+    else if (!i->exit.lacking || !fleet_give_way(t->fleet, i->exit.lacking))
+        start_failed(t, i->image, i->image_ref, i->why, i->exit.lacking > 0);
+    /* else it is begun anew when somebody has gone */
 }

@@ -338,9 +338,9 @@ static enum rc map(struct channel *ch, int fd, const struct control_ready *m)
     }
     ch->mem_len = m->bytes;
     ch->mem = mmap(NULL, ch->mem_len, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-    if (ch->mem == MAP_FAILED)
-        return RC_NOMEM;
-    return RC_OK;
+    if (ch->mem != MAP_FAILED)
+        return RC_OK;
+    return m->port ? RC_IO : RC_NOMEM; /* granted: Xen says no to what the tenant has named */
 }
 
 static enum rc attach(struct channel *ch)

@@ -1,5 +1,6 @@
 #include "tls-front/wake.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/queue.h>
@@ -206,6 +207,19 @@ static void tell_ready(struct wake *k, struct conn *c, bool first, const void *w
                      m->ready_us ? k->sent_us + m->ready_us : 0);
 }
 
+/* Else it would be given to us at each wake, and nobody be told why none is served. */
+static void complain(struct worker *w, const struct control_ready *ready, enum rc rc)
+{
+    struct control_msg m = {.type = CONTROL_COMPLAINT};
+
+    if (rc == RC_NOMEM || rc == RC_NOT_FOUND) /* that is not of the tenant's doing */
+        return;
+    m.complaint.id = ready->id;
+    snprintf(m.complaint.text, sizeof m.complaint.text, "%s",
+             rc == RC_IO ? "the memory that it grants cannot be mapped" : "it makes no sense");
+    orch_send(w, &m);
+}
+
 void wake_on_ready(struct worker *w, const struct control_ready *m, int *fds)
 {
     struct wake *k = find(w, m->request);
@@ -223,6 +237,7 @@ void wake_on_ready(struct worker *w, const struct control_ready *m, int *fds)
         struct control_refused refused = {.why = (uint16_t)rc};
 
         log_error("tenant %s: its channel cannot be used: %s", t->name, rc_text(rc));
+        complain(w, m, rc);
         end(w, k, tell_refused, &refused);
         return;
     }

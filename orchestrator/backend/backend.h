@@ -42,6 +42,7 @@ struct backend_spec {
 struct backend_exit {
     bool started;                /* on_started was called */
     bool clean;                  /* it left by itself with status 0 */
+    uint64_t lacking;            /* bytes of memory that this host lacks to start it; 0: not that */
     char text[BACKEND_TEXT_MAX]; /* for people: "exit status 65", "killed by SIGSEGV", … */
 };
 

@@ -197,6 +197,7 @@ class House:
         if SLOW > 1:
             config["deadlines"] = {**{k: f"{min(int(v * SLOW), most)}s" for k, (v, most) in DEADLINES.items()},
                                    **config["deadlines"]}
+            config["xen"] = {"job": f"{int(5 * SLOW)}s", **config.get("xen", {})}
         self.config.write_text(toml(config))
         self.front_args = list(front)
         self.workers = workers

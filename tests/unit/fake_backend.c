@@ -26,6 +26,7 @@ struct backend {
     struct fake_image images[8];
     unsigned images_nr;
     bool refuses;
+    uint64_t room; /* bytes for instances; 0: any number */
     unsigned starts;
     uint64_t serial;
 };
@@ -105,12 +106,18 @@ void fake_refuse(struct backend *b, bool refuses)
     b->refuses = refuses;
 }
 
+void fake_room(struct backend *b, uint64_t bytes)
+{
+    b->room = bytes;
+}
+
 /*----- one life -----*/
 
 static void die(struct backend_instance *i, bool clean, const char *text)
 {
     i->alive = false;
-    i->exit = (struct backend_exit){.started = i->started, .clean = clean};
+    i->exit =
+        (struct backend_exit){.started = i->started, .clean = clean, .lacking = i->exit.lacking};
     snprintf(i->exit.text, sizeof i->exit.text, "%s", text);
     alarm_set(i->backend->alarms, &i->alarm, i->exit_ms);
 }
@@ -145,6 +152,10 @@ static void live(struct alarm *a)
         i->told = true;
         if (i->owned)
             i->events->on_exit(i->arg, &i->exit); /* it may be freed: last */
+        return;
+    }
+    if (!i->started && i->exit.lacking) {
+        die(i, false, "the host has not enough memory");
         return;
     }
     if (!i->started) {
@@ -352,6 +363,14 @@ static void open_channel(struct fake_channel *ch, unsigned left, unsigned right)
     CHECK(ch->client_fd >= 0);
 }
 
+/* Bytes that one more of that size would lack. */
+static uint64_t lacking(const struct backend *b, uint64_t memory)
+{
+    for (const struct backend_instance *i = b->all; i; i = i->next)
+        memory += i->told || i->exit.lacking ? 0 : i->memory;
+    return b->room && memory > b->room ? memory - b->room : 0;
+}
+
 static enum rc start(struct backend *b, const struct backend_spec *spec,
                      const struct backend_events *events, void *arg, struct backend_instance **out)
 {
@@ -376,6 +395,8 @@ static enum rc start(struct backend *b, const struct backend_spec *spec,
         .arg = arg,
         .channels = spec->channels,
     };
+    i->memory = spec->memory;
+    i->exit.lacking = lacking(b, spec->memory);
     snprintf(i->tenant, sizeof i->tenant, "%s", spec->tenant);
     memcpy(i->ref, ref, sizeof i->ref);
     i->doorbell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);

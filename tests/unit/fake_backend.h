@@ -32,6 +32,7 @@ struct backend_instance {
     struct backend *backend;
     uint64_t id, generation;
     char tenant[64], ref[128];
+    uint64_t memory;
     bool alive, told; /* its on_exit was called */
     bool owned;       /* by a fleet */
     bool started;
@@ -70,6 +71,8 @@ void fake_backend_forget_time(struct backend *b);
 void fake_behave(struct backend *b, const char *ref, enum fake_start start, uint32_t boot_ms);
 /* Whether the host starts nothing, whatever the image. */
 void fake_refuse(struct backend *b, bool refuses);
+/* How much memory the host has for instances; 0: enough. */
+void fake_room(struct backend *b, uint64_t bytes);
 /* Lets the tenants look at their rings; true when one did something. */
 bool fake_backend_turn(struct backend *b);
 bool fake_turn(struct backend_instance *i); /* one of them */

@@ -501,6 +501,82 @@ static void a_fault_of_the_host_is_no_fault_of_the_image(void **state)
     house_awake(h, 0, "acme.example");
 }
 
+/* The images' 2 MiB each; seen to fail: fleet_give_way() -> false. */
+static void an_idle_one_gives_way_when_the_host_is_short_of_memory(void **state)
+{
+    struct house *h = *state;
+    uint64_t request;
+
+    house_tenant(h, "b", "web:1");
+    house_tenant(h, "c", "web:1");
+    fake_room(h->backend, 5ull << 20);
+    house_awake(h, 0, "acme.example");
+    house_pass(h, 1000);
+    house_awake(h, 0, "b.example");
+    request = house_wake(h, 0, "c.example");
+    house_pass(h, 10);
+    assert_null(house_told(h, 0, CONTROL_REFUSED));
+    house_release_all(h);
+    house_pass(h, SETTLE_MS);
+    house_ready(h, 0, request);
+    assert_null(fake_living(h->backend, "acme"));
+    assert_non_null(fake_living(h->backend, "b"));
+    assert_false(house_event(h, "failed", "memory"));
+}
+
+static void nobody_gives_way_for_one_that_would_not_fit_all_the_same(void **state)
+{
+    struct house *h = *state;
+
+    house_tenant(h, "b", "web:1");
+    fake_room(h->backend, 3ull << 20);
+    house_awake(h, 0, "acme.example");
+    house_pass(h, 2000);
+    fake_room(h->backend, 1ull << 20); /* somebody else has it */
+    house_wake(h, 0, "b.example");
+    house_pass(h, 10);
+    assert_int_equal(house_told(h, 0, CONTROL_REFUSED)->refused.why, RC_FAILED);
+    assert_true(house_event(h, "failed", "the host has not enough memory"));
+    assert_non_null(fake_living(h->backend, "acme"));
+}
+
+static void those_who_are_in_use_do_not_give_way_and_the_start_says_why_it_fails(void **state)
+{
+    struct house *h = *state;
+    struct control_instance id;
+
+    house_tenant(h, "b", "web:1");
+    fake_room(h->backend, 3ull << 20);
+    id = house_awake(h, 0, "acme.example");
+    house_wake(h, 0, "b.example");
+    house_pass(h, 10); /* acme's would give way in a second */
+    assert_null(house_told(h, 0, CONTROL_REFUSED));
+    house_activity(h, 0, &id, 1, 100);
+    house_pass(h, 2000);
+    assert_int_equal(house_told(h, 0, CONTROL_REFUSED)->refused.why, RC_FAILED);
+    assert_non_null(fake_living(h->backend, "acme"));
+}
+
+/* Seen to fail: start_failed(…, false) in tenant_on_end(). */
+static void a_new_version_that_lacks_memory_is_not_rolled_back(void **state)
+{
+    struct house *h = *state;
+
+    house_image(h, "web:2", FAKE_READY, 20);
+    house_awake(h, 0, "acme.example");
+    fake_crash(fake_living(h->backend, "acme"));
+    house_pass(h, SETTLE_MS);
+    house_upgrade(h, "acme", "web:2", 0);
+    fake_room(h->backend, 1ull << 20);
+    house_wake(h, 0, "acme.example");
+    house_pass(h, 10);
+    assert_int_equal(house_told(h, 0, CONTROL_REFUSED)->refused.why, RC_FAILED);
+    fake_room(h->backend, 0);
+    house_pass(h, 2000);
+    house_awake(h, 0, "acme.example");
+    assert_string_equal(fake_living(h->backend, "acme")->ref, "web:2");
+}
+
 static void an_instance_that_breaks_its_ring_is_killed_and_others_live(void **state)
 {
     struct house *h = *state;
@@ -677,6 +753,10 @@ int main(void)
         T(only_so_many_start_at_a_time_and_none_is_refused),
         T(one_whose_channels_cannot_be_had_goes_and_the_next_serves),
         T(a_fault_of_the_host_is_no_fault_of_the_image),
+        T(an_idle_one_gives_way_when_the_host_is_short_of_memory),
+        T(nobody_gives_way_for_one_that_would_not_fit_all_the_same),
+        T(those_who_are_in_use_do_not_give_way_and_the_start_says_why_it_fails),
+        T(a_new_version_that_lacks_memory_is_not_rolled_back),
         T(an_instance_that_breaks_its_ring_is_killed_and_others_live),
         T(frames_that_make_no_sense_cost_the_instance_its_life),
         T(a_complaint_of_a_worker_ends_the_instance_it_holds),

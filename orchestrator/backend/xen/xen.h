@@ -16,7 +16,7 @@
 
 #define XEN_DEADLINES(X)                  \
     X(pool_idle, 600000, 1000, 604800000) \
-    X(job, 30000, 10, 600000)
+    X(job, 5000, 10, 600000)
 
 struct xen_settings {
 #define X(name, standard, least, most) uint32_t name;

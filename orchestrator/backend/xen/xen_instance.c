@@ -3,9 +3,9 @@
  * The happy path: start -> CREATE (or a domain of the pool) -> LAUNCH -> its channels
  * are published: on_started -> … -> it shuts down, its last words are read: on_exit,
  * and it is destroyed when nobody waits for that any more.
- * Failure: a job's answer says why; a helper that died in the middle leaves a domain
- * of which nobody knows how far it is: that one is destroyed, and the start begun
- * anew, once.  No memory: the pool gives its back, what is being destroyed is
+ * Failure: a job's answer says why; a helper that died or hung in the middle leaves a
+ * domain of which nobody knows how far it is: that one is destroyed, and the start
+ * begun anew, once.  No memory: the pool gives its back, what is being destroyed is
  * waited for, and it is tried once more.  Killed: on_exit when it is destroyed.
  *
  * The memory of a domain that has shut down is given back a little after on_exit.
@@ -384,9 +384,9 @@ static bool try_again(struct backend_instance *i, bool exists)
     struct backend *b = i->backend;
     enum rc rc = (enum rc)i->answer.rc;
 
-    if (i->kill_asked || i->disposed || rc == RC_TIMEDOUT)
+    if (i->kill_asked || i->disposed)
         return false;
-    if (exists && (i->pooled || (rc == RC_CLOSED && !i->retried))) {
+    if (exists && (i->pooled || ((rc == RC_CLOSED || rc == RC_TIMEDOUT) && !i->retried))) {
         i->retried = i->retried || !i->pooled;
         log_warning("%s is begun anew: %s", i->name, i->answer.text);
         begin_clearing(i);
@@ -421,6 +421,8 @@ static bool failed(struct backend_instance *i)
     if (try_again(i, exists))
         return false;
     i->why.clean = false;
+    if (rc == RC_NOMEM)
+        i->why.lacking = i->answer.memory_kib ? i->answer.memory_kib * 1024 : 1;
     if (!i->kill_asked)
         why(i, "%.*s", (int)sizeof i->why.text - 1, i->answer.text);
     if (exists) {

@@ -39,6 +39,7 @@ static enum rc check_room(struct host *h, uint64_t memory_kib, struct xen_event 
     libxl_physinfo_dispose(&info);
     if (free_kib >= need)
         return RC_OK;
+    done->memory_kib = need - free_kib;
     return answer_text(done, RC_NOMEM,
                        "the host has not enough memory: a domain of %" PRIu64 " KiB needs %" PRIu64
                        " KiB and %" PRIu64
