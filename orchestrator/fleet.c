@@ -42,6 +42,11 @@ static void on_pump(struct alarm *a);
 static void stopped(struct fleet *f);
 static void on_stop_late(struct alarm *a);
 
+static void on_trouble(void *arg, const char *text)
+{
+    fleet_event(arg, NULL, "stuck", "%s", text);
+}
+
 enum rc fleet_open(const struct fleet_config *config, struct fleet **out)
 {
     struct fleet *f = calloc(1, sizeof *f);
@@ -74,6 +79,8 @@ enum rc fleet_open(const struct fleet_config *config, struct fleet **out)
         }
     }
     f->random = alarms_us(&f->alarms) | 1;
+    if (f->backend_ops->listen)
+        f->backend_ops->listen(f->backend, on_trouble, f);
     *out = f;
     return RC_OK;
 }
@@ -82,6 +89,8 @@ void fleet_close(struct fleet *f)
 {
     struct tenant *t;
 
+    if (f->backend_ops->listen)
+        f->backend_ops->listen(f->backend, NULL, NULL);
     f->stopping = true; /* what is refused from here on is refused quietly */
     while ((t = RB_ROOT(&f->tenants)))
         fleet_forget(f, t);

@@ -102,6 +102,9 @@ struct backend_ops {
     enum rc (*open)(uv_loop_t *loop, const char *state_dir, struct backend **out, char *why,
                     size_t size);
     void (*close)(struct backend *b);
+    /* Who is told of what is wrong with this host and is no instance's matter any more, for
+     * people; NULL: nobody.  The op is NULL when the ground has no such things. */
+    void (*listen)(struct backend *b, void (*on_trouble)(void *arg, const char *text), void *arg);
 
     enum rc (*start)(struct backend *b, const struct backend_spec *spec,
                      const struct backend_events *events, void *arg, struct backend_instance **out);

@@ -288,6 +288,112 @@ static void killed_before_its_turn_is_never_created(void **state)
     act_dispose(&c);
 }
 
+/*----- what does not go away -----*/
+
+struct troubles {
+    unsigned nr;
+    char last[512];
+};
+
+static void on_trouble(void *arg, const char *text)
+{
+    struct troubles *t = arg;
+
+    t->nr++;
+    snprintf(t->last, sizeof t->last, "%s", text);
+}
+
+/* Tried again after a pause of 10 ms. */
+static void open_impatient(struct stage *s, struct troubles *t)
+{
+    stage_close(s);
+    s->settings.reap_ms = 10;
+    stage_open(s);
+    ops->listen(s->backend, on_trouble, t);
+    s->generous = false;
+}
+
+/* Seen to fail: xen_reaper.c without on_ghost(). */
+static void whose_memory_somebody_still_maps_is_gone_and_told_of_until_it_is_free(void **state)
+{
+    struct stage *s = *state;
+    struct troubles t = {0};
+    struct act a;
+
+    open_impatient(s, &t);
+    act_run(&a, s, "acme", 5);
+    act_kill(&a);
+    puppet_keeps(stage_job(s, XEN_JOB_DESTROY), 580);
+    stage_until(s, a.exited);
+    act_dispose(&a);
+    for (int n = 0; n < 5; n++)
+        puppet_keeps(stage_job(s, XEN_JOB_DESTROY), 580);
+    stage_until(s, t.nr == 1);
+    assert_non_null(strstr(t.last, "580 KiB of rk-"));
+    assert_non_null(strstr(t.last, "acme-7 are not free"));
+    puppet_answer(stage_job(s, XEN_JOB_DESTROY), RC_OK, "", 0, -1);
+    stage_until(s, t.nr == 2);
+    assert_non_null(strstr(t.last, "is free now"));
+}
+
+static void whose_memory_is_soon_let_go_of_is_not_told_of(void **state)
+{
+    struct stage *s = *state;
+    struct troubles t = {0};
+    struct act a;
+
+    open_impatient(s, &t);
+    act_run(&a, s, "acme", 5);
+    act_kill(&a);
+    puppet_keeps(stage_job(s, XEN_JOB_DESTROY), 580);
+    puppet_answer(stage_job(s, XEN_JOB_DESTROY), RC_OK, "", 0, -1);
+    stage_until(s, a.exited);
+    act_dispose(&a);
+    assert_int_equal(t.nr, 0);
+}
+
+static void that_cannot_be_destroyed_is_told_of_with_the_reason_and_tried_again(void **state)
+{
+    struct stage *s = *state;
+    struct troubles t = {0};
+    struct act a;
+
+    open_impatient(s, &t);
+    act_run(&a, s, "acme", 5);
+    act_kill(&a);
+    for (int n = 0; n < 5; n++)
+        puppet_answer(stage_job(s, XEN_JOB_DESTROY), RC_IO, "the moon holds it", 0, -1);
+    stage_until(s, t.nr == 1);
+    assert_non_null(strstr(t.last, "acme-7 cannot be destroyed"));
+    assert_non_null(strstr(t.last, "the moon holds it"));
+    puppet_answer(stage_job(s, XEN_JOB_DESTROY), RC_OK, "", 0, -1);
+    stage_until(s, a.exited);
+    assert_int_equal(t.nr, 1);
+    act_dispose(&a);
+}
+
+static void whose_memory_is_never_let_go_of_does_not_hold_up_the_daemons_end(void **state)
+{
+    struct stage *s = *state;
+    struct troubles t = {0};
+    struct puppet *p;
+    struct act a;
+
+    open_impatient(s, &t);
+    act_run(&a, s, "acme", 5);
+    act_kill(&a);
+    puppet_keeps(stage_job(s, XEN_JOB_DESTROY), 580);
+    stage_until(s, a.exited);
+    act_dispose(&a);
+    p = stage_job(s, XEN_JOB_DESTROY); /* is being looked at */
+    s->closing = true;
+    ops->listen(s->backend, NULL, NULL);
+    ops->close(s->backend);
+    puppet_keeps(p, 580);
+    stage_ends(s);
+    stage_open(s);
+}
+
 static void destroyed_behind_our_back_says_so(void **state)
 {
     struct stage *s = *state;
@@ -425,6 +531,10 @@ int main(void)
         TEST(killed_while_it_is_created_is_destroyed_as_soon_as_it_stands),
         TEST(killed_while_it_is_launched_is_destroyed_then),
         TEST(killed_before_its_turn_is_never_created),
+        TEST(whose_memory_somebody_still_maps_is_gone_and_told_of_until_it_is_free),
+        TEST(whose_memory_is_soon_let_go_of_is_not_told_of),
+        TEST(that_cannot_be_destroyed_is_told_of_with_the_reason_and_tried_again),
+        TEST(whose_memory_is_never_let_go_of_does_not_hold_up_the_daemons_end),
         TEST(destroyed_behind_our_back_says_so),
         TEST(destroyed_behind_our_back_while_we_destroy_it_is_gone_at_once),
         TEST(is_paused_and_let_go_on_in_that_order),

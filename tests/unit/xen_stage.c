@@ -105,16 +105,29 @@ static void on_door(uv_poll_t *poll, int status, int events)
     TAILQ_INSERT_TAIL(&s->puppets, p, entry);
 }
 
-void puppet_answer(struct puppet *p, enum rc rc, const char *text, uint32_t domid, int fd)
+static void send_answer(struct puppet *p, struct xen_event *event, int fd)
 {
-    struct xen_event event = {
-        .type = XEN_DONE, .token = p->job.token, .rc = (uint16_t)rc, .domid = domid};
-
     assert_int_not_equal(p->job.type, 0);
-    snprintf(event.text, sizeof event.text, "%s", text);
+    event->type = XEN_DONE;
+    event->token = p->job.token;
     p->job.type = 0;
     fd_close(&p->fd);
-    assert_int_equal(packet_send(&p->packet, &event, sizeof event, &fd, fd >= 0 ? 1 : 0), RC_OK);
+    assert_int_equal(packet_send(&p->packet, event, sizeof *event, &fd, fd >= 0 ? 1 : 0), RC_OK);
+}
+
+void puppet_answer(struct puppet *p, enum rc rc, const char *text, uint32_t domid, int fd)
+{
+    struct xen_event event = {.rc = (uint16_t)rc, .domid = domid};
+
+    snprintf(event.text, sizeof event.text, "%s", text);
+    send_answer(p, &event, fd);
+}
+
+void puppet_keeps(struct puppet *p, uint64_t kib)
+{
+    struct xen_event event = {.rc = RC_OK, .domid = 5, .memory_kib = kib};
+
+    send_answer(p, &event, -1);
 }
 
 void puppet_dies(struct puppet *p)

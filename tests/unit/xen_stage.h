@@ -87,6 +87,8 @@ unsigned stage_jobs(struct stage *s);
 unsigned stage_count(struct stage *s, enum xen_job_type type);
 /* Answers it; `domid` and `fd` (-1: none; borrowed) are CREATE's. */
 void puppet_answer(struct puppet *p, enum rc rc, const char *text, uint32_t domid, int fd);
+/* Answers DESTROY: it is destroyed, and so much of it is still mapped by somebody. */
+void puppet_keeps(struct puppet *p, uint64_t kib);
 /* The process dies. */
 void puppet_dies(struct puppet *p);
 /* It says what is no event. */

@@ -53,6 +53,23 @@ static void on_idle(void *arg)
     xen_backend_step(arg);
 }
 
+static void on_trouble(void *arg, const char *text)
+{
+    struct backend *b = arg;
+
+    if (b->on_trouble)
+        b->on_trouble(b->trouble_arg, text);
+    else
+        log_warning("%s", text);
+}
+
+static void xen_listen(struct backend *b, void (*on_trouble_)(void *arg, const char *text),
+                       void *arg)
+{
+    b->on_trouble = on_trouble_;
+    b->trouble_arg = arg;
+}
+
 static void on_late(struct alarm *a)
 {
     struct backend *b = CONTAINER_OF(a, struct backend, late);
@@ -72,6 +89,7 @@ static void xen_close(struct backend *b)
     b->closing = true;
     xen_found_forget(b);
     xen_pool_close(&b->pool);
+    xen_reaper_close(&b->reaper);
     alarm_set(&b->alarms, &b->late, CLOSE_MS);
     xen_backend_step(b);
 }
@@ -119,7 +137,7 @@ static enum rc xen_open(uv_loop_t *loop, const char *state_dir, struct backend *
     if (rc)
         goto close_alarms;
     xen_watcher_open(&b->watcher, loop, &b->alarms, settings->job_ms);
-    xen_reaper_init(&b->reaper, &b->helpers, &b->alarms, on_idle, b);
+    xen_reaper_init(&b->reaper, &b->helpers, &b->alarms, on_idle, on_trouble, b);
     b->pool = (struct xen_pool){.helpers = &b->helpers,
                                 .reaper = &b->reaper,
                                 .alarms = &b->alarms,
@@ -152,6 +170,7 @@ const struct backend_ops backend_xen = {
     .checks = xen_checks,
     .open = xen_open,
     .close = xen_close,
+    .listen = xen_listen,
     .start = xen_instance_start,
     .adopt = xen_adopt,
     .sweep = xen_found_sweep,

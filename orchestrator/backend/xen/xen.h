@@ -26,6 +26,7 @@ struct xen_settings {
     XEN_DEADLINES(X)
 #undef X
     uint32_t pool_delay_ms; /* from an instance's start until the pool is filled for it */
+    uint32_t reap_ms;       /* before what could not be destroyed is tried again; then doubled */
     char program[PATH_MAX]; /* the helper; empty: roomkey-xen, beside this program */
 };
 

@@ -48,7 +48,7 @@ void xen_found_sweep(struct backend *b)
             continue;
         log_info("destroying %s, which an earlier roomkeyd left",
                  event->name[0] ? event->name : "a domain without a name");
-        xen_reap(&b->reaper, event->uuid, NULL);
+        xen_reap(&b->reaper, event->uuid, event->name, NULL);
     }
     xen_found_forget(b);
 }

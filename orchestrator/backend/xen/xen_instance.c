@@ -248,7 +248,7 @@ void xen_instance_dispose(struct backend_instance *i)
         return;
     case BOOTING:
     case SETTLING:
-        xen_reap(&i->backend->reaper, i->domain.uuid, NULL);
+        xen_reap(&i->backend->reaper, i->domain.uuid, i->name, NULL);
         break;
     default:
         break;
@@ -367,7 +367,7 @@ static void begin_destroying(struct backend_instance *i)
     i->cleared = false;
     if (i->listener)
         console_drain(&i->listener->console);
-    xen_reap(&i->backend->reaper, i->domain.uuid, &i->mourner);
+    xen_reap(&i->backend->reaper, i->domain.uuid, i->name, &i->mourner);
 }
 
 static void begin_clearing(struct backend_instance *i)
@@ -390,7 +390,7 @@ static bool try_again(struct backend_instance *i, bool exists)
         i->retried = i->retried || !i->pooled;
         log_warning("%s is begun anew: %s", i->name, i->answer.text);
         begin_clearing(i);
-        xen_reap(&b->reaper, i->domain.uuid, &i->mourner);
+        xen_reap(&b->reaper, i->domain.uuid, i->name, &i->mourner);
         return true;
     }
     if (rc == RC_NOMEM && !i->made_room) {
@@ -414,7 +414,7 @@ static bool failed(struct backend_instance *i)
 
     if (i->disposed) {
         if (exists)
-            xen_reap(&i->backend->reaper, i->domain.uuid, NULL);
+            xen_reap(&i->backend->reaper, i->domain.uuid, i->name, NULL);
         xen_instance_release(i);
         return true;
     }
@@ -437,7 +437,7 @@ static bool failed(struct backend_instance *i)
 static bool unwanted(struct backend_instance *i)
 {
     if (i->disposed) {
-        xen_reap(&i->backend->reaper, i->domain.uuid, NULL);
+        xen_reap(&i->backend->reaper, i->domain.uuid, i->name, NULL);
         xen_instance_release(i);
         return true;
     }
@@ -514,7 +514,7 @@ static void step(struct backend_instance *i)
             /* fall through */
         case RUNNING:
             if (i->vanished) {
-                xen_reap(&i->backend->reaper, i->domain.uuid, NULL); /* its traces */
+                xen_reap(&i->backend->reaper, i->domain.uuid, i->name, NULL); /* its traces */
                 why(i, "it was destroyed behind our back");
                 i->why.clean = false;
                 return gone(i);
@@ -530,7 +530,7 @@ static void step(struct backend_instance *i)
                 return;
             if (i->listener)
                 console_drain(&i->listener->console);
-            xen_reap(&i->backend->reaper, i->domain.uuid, NULL);
+            xen_reap(&i->backend->reaper, i->domain.uuid, i->name, NULL);
             return gone(i);
 
         case DESTROYING:

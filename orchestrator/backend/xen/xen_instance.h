@@ -35,6 +35,8 @@ struct backend {
     struct xen_found *found; /* owned, until the sweep */
     size_t nr_found, room_found;
     LIST_HEAD(, backend_instance) instances;
+    void (*on_trouble)(void *arg, const char *text); /* NULL: nobody listens */
+    void *trouble_arg;
     bool closing;
     bool ended;        /* `end` rings */
     struct alarm late; /* it is closing: what is left is left */

@@ -86,7 +86,8 @@ struct xen_event {
     uint8_t reason;              /* … why: SHUTDOWN_* of xen/sched.h */
     int32_t status;              /* … its exit status, a guest's word; -1: it gave none */
     uint8_t uuid[XEN_UUID_SIZE]; /* FOUND */
-    uint64_t cpu_us, memory_kib; /* FOUND, USAGE; DONE: with RC_NOMEM, what is lacking */
+    uint64_t cpu_us, memory_kib; /* FOUND, USAGE; DONE: of CREATE with RC_NOMEM, what is lacking;
+                                    of DESTROY, what is not free yet since somebody maps it */
     uint32_t channels;           /* FOUND, PUBLISHED: vchans beside control */
     struct xen_vchan vchan[XEN_CHANNELS];
     char name[XEN_NAME_MAX]; /* FOUND; CHECK: what was looked at ("dom0 memory") */

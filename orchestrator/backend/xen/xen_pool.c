@@ -39,8 +39,11 @@ static void pump(struct xen_pool *p);
 
 static void reap(struct xen_pool *p, struct xen_domain *d)
 {
+    char name[XEN_NAME_MAX];
+
     fd_close(&d->console);
-    xen_reap(p->reaper, d->uuid, NULL);
+    xen_name_pool(p->house, d->uuid, name);
+    xen_reap(p->reaper, d->uuid, name, NULL);
 }
 
 static void give_back(struct xen_pool_image *i)

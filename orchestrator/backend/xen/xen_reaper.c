@@ -1,15 +1,19 @@
 #include "orchestrator/backend/xen/xen_reaper.h"
 
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "common/core/check.h"
 #include "common/core/container_of.h"
 #include "common/host/log.h"
-#include "orchestrator/backend/xen/xen_event.h"
+#include "orchestrator/backend/xen/xen.h"
 
-#define PAUSE_MS     1000u
 #define PAUSE_MAX_MS 60000u
+/* Tries, or looks, before it is told: seven seconds and what they took themselves. */
+#define TRIES_MAX 3u
 
 struct xen_corpse {
     TAILQ_ENTRY(xen_corpse) entry;
@@ -18,7 +22,10 @@ struct xen_corpse {
     struct alarm again;
     uint64_t serial;
     uint32_t pause_ms;
-    bool failed; /* once, at least */
+    unsigned tries; /* that failed, or found it still there */
+    bool failed;    /* once, at least */
+    bool ghost;
+    char name[XEN_NAME_MAX];
 };
 
 /*----- those who wait -----*/
@@ -77,28 +84,84 @@ void xen_mourner_leave(struct xen_mourner *m)
 
 static void forget(struct xen_corpse *c)
 {
-    TAILQ_REMOVE(&c->reaper->corpses, c, entry);
+    TAILQ_REMOVE(c->ghost ? &c->reaper->ghosts : &c->reaper->corpses, c, entry);
     alarm_clear(c->reaper->alarms, &c->again);
     free(c);
+}
+
+__attribute__((format(printf, 2, 3))) static void tell(struct xen_corpse *c, const char *fmt, ...)
+{
+    char text[XEN_TEXT_MAX + XEN_NAME_MAX];
+    va_list ap;
+
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof text, fmt, ap);
+    va_end(ap);
+    c->reaper->on_trouble(c->reaper->arg, text);
+}
+
+static void try_again(struct xen_corpse *c)
+{
+    c->tries++;
+    alarm_set(c->reaper->alarms, &c->again, c->pause_ms);
+    c->pause_ms = c->pause_ms * 2 < PAUSE_MAX_MS ? c->pause_ms * 2 : PAUSE_MAX_MS;
+}
+
+/* Whoever maps its memory may be about to let go of it; so it is as good as gone. */
+static void on_ghost(struct xen_corpse *c, const struct xen_event *answer)
+{
+    struct xen_reaper *r = c->reaper;
+
+    if (!c->ghost) {
+        TAILQ_REMOVE(&r->corpses, c, entry);
+        TAILQ_INSERT_TAIL(&r->ghosts, c, entry);
+        c->ghost = true;
+        c->tries = 0;
+        c->pause_ms = xen_settings()->reap_ms;
+    } else {
+        r->asking--;
+    }
+    if (r->closing) {
+        forget(c);
+        return;
+    }
+    if (c->tries == TRIES_MAX)
+        tell(c,
+             "%" PRIu64 " KiB of %s are not free although it is destroyed: a front worker, or a "
+             "domain that it granted pages to, still maps them as those of domain %" PRIu32
+             " (xl debug-keys g; xl dmesg)",
+             answer->memory_kib, c->name, answer->domid);
+    try_again(c);
 }
 
 static void on_destroyed(struct xen_task *t, const struct xen_event *answer, int *fd)
 {
     struct xen_corpse *c = CONTAINER_OF(t, struct xen_corpse, task);
     struct xen_reaper *r = c->reaper;
-    char uuid[XEN_UUID_TEXT];
 
     (void)fd;
-    if (answer->rc == RC_OK || answer->rc == RC_CANCELED) {
+    if (answer->rc == RC_OK && answer->memory_kib) {
+        on_ghost(c, answer);
+    } else if (answer->rc == RC_OK || answer->rc == RC_CANCELED) {
         r->reaped++;
+        r->asking -= c->ghost;
+        if (c->ghost && c->tries > TRIES_MAX && answer->rc == RC_OK)
+            tell(c, "the memory of %s is free now", c->name);
         forget(c);
+    } else if (c->ghost) { /* not this time */
+        r->asking--;
+        if (r->closing)
+            forget(c);
+        else
+            try_again(c);
     } else {
-        xen_uuid_text(t->job.uuid, uuid);
-        log_warning("the domain %s could not be destroyed: %s; trying again in %u s", uuid,
-                    answer->text, c->pause_ms / 1000);
+        log_warning("%s could not be destroyed: %s; trying again in %u s", c->name, answer->text,
+                    (c->pause_ms + 999) / 1000);
         c->failed = true;
-        alarm_set(r->alarms, &c->again, c->pause_ms);
-        c->pause_ms = c->pause_ms * 2 < PAUSE_MAX_MS ? c->pause_ms * 2 : PAUSE_MAX_MS;
+        try_again(c);
+        if (c->tries == TRIES_MAX)
+            tell(c, "%s cannot be destroyed, which is tried again and again: %s", c->name,
+                 answer->text);
     }
     alarm_set(r->alarms, &r->soon, 0);
 }
@@ -107,10 +170,15 @@ static void on_again(struct alarm *a)
 {
     struct xen_corpse *c = CONTAINER_OF(a, struct xen_corpse, again);
 
+    if (c->ghost) {
+        c->reaper->asking++;
+        c->task.priority = XEN_REFILL; /* nobody waits */
+    }
     xen_helpers_do(c->reaper->helpers, &c->task);
 }
 
-void xen_reap(struct xen_reaper *r, const uint8_t uuid[XEN_UUID_SIZE], struct xen_mourner *m)
+void xen_reap(struct xen_reaper *r, const uint8_t uuid[XEN_UUID_SIZE], const char *name,
+              struct xen_mourner *m)
 {
     struct xen_corpse *c = calloc(1, sizeof *c);
 
@@ -124,8 +192,9 @@ void xen_reap(struct xen_reaper *r, const uint8_t uuid[XEN_UUID_SIZE], struct xe
         return;
     }
     c->reaper = r;
+    snprintf(c->name, sizeof c->name, "%s", name[0] ? name : "a domain without a name");
     c->serial = m ? m->of : ++r->serial;
-    c->pause_ms = PAUSE_MS;
+    c->pause_ms = xen_settings()->reap_ms;
     alarm_init(&c->again, on_again);
     c->task.job.type = XEN_JOB_DESTROY;
     memcpy(c->task.job.uuid, uuid, XEN_UUID_SIZE);
@@ -139,17 +208,35 @@ void xen_reap(struct xen_reaper *r, const uint8_t uuid[XEN_UUID_SIZE], struct xe
 /*----- begin and end -----*/
 
 void xen_reaper_init(struct xen_reaper *r, struct xen_helpers *helpers, struct alarms *alarms,
-                     void (*on_idle)(void *arg), void *arg)
+                     void (*on_idle)(void *arg), void (*on_trouble)(void *arg, const char *text),
+                     void *arg)
 {
-    *r = (struct xen_reaper){.helpers = helpers, .alarms = alarms, .on_idle = on_idle, .arg = arg};
+    *r = (struct xen_reaper){.helpers = helpers,
+                             .alarms = alarms,
+                             .on_idle = on_idle,
+                             .on_trouble = on_trouble,
+                             .arg = arg};
     TAILQ_INIT(&r->corpses);
+    TAILQ_INIT(&r->ghosts);
     LIST_INIT(&r->mourners);
     alarm_init(&r->soon, on_soon);
 }
 
 bool xen_reaper_idle(const struct xen_reaper *r)
 {
-    return TAILQ_EMPTY(&r->corpses);
+    return TAILQ_EMPTY(&r->corpses) && r->asking == 0;
+}
+
+void xen_reaper_close(struct xen_reaper *r)
+{
+    struct xen_corpse *c, *after;
+
+    r->closing = true;
+    for (c = TAILQ_FIRST(&r->ghosts); c; c = after) {
+        after = TAILQ_NEXT(c, entry);
+        if (c->again.set)
+            forget(c);
+    }
 }
 
 void xen_reaper_abandon(struct xen_reaper *r)
@@ -168,7 +255,7 @@ void xen_reaper_dispose(struct xen_reaper *r)
 {
     struct xen_mourner *m;
 
-    CHECK(xen_reaper_idle(r));
+    CHECK(xen_reaper_idle(r) && TAILQ_EMPTY(&r->ghosts));
     while ((m = LIST_FIRST(&r->mourners)))
         xen_mourner_leave(m);
     alarm_clear(r->alarms, &r->soon);

@@ -21,7 +21,8 @@ RC_MUST_CHECK enum rc domain_pause(struct host *h, const struct xen_job *job,
 RC_MUST_CHECK enum rc domain_unpause(struct host *h, const struct xen_job *job,
                                      struct xen_event *done);
 
-/* Also a half-built one.  RC_OK when there is none. */
+/* Also a half-built one.  RC_OK when there is none; done->memory_kib: what it keeps although it is
+ * destroyed, because somebody maps it. */
 RC_MUST_CHECK enum rc domain_destroy(struct host *h, const uint8_t uuid[XEN_UUID_SIZE],
                                      struct xen_event *done);
 
