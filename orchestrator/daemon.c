@@ -277,7 +277,7 @@ static enum rc open_all(struct house *h, struct refusal *no)
     if (!rc)
         rc = open_admin(h, no);
     if (!rc)
-        rc = front_server_begin(h->front, h->fleet, no);
+        front_server_begin(h->front, h->fleet);
     return rc;
 }
 

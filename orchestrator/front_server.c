@@ -1,12 +1,7 @@
 #include "orchestrator/front_server.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/socket.h>
-#include <sys/un.h>
-#include <unistd.h>
 
 #include "common/core/check.h"
 #include "common/core/container_of.h"
@@ -35,18 +30,16 @@ struct peer {
 struct front_server {
     uv_loop_t *loop;     /* borrowed */
     struct fleet *fleet; /* borrowed; NULL before begin */
-    uv_poll_t poll;
-    int fd; /* owned */
-    char path[sizeof((struct sockaddr_un *)0)->sun_path];
+    struct local_socket socket;
     struct peer *peers; /* owned */
     unsigned peers_nr;
     struct peer *workers[LAUNCH_CHANNELS_MAX]; /* borrowed from peers */
-    bool closing, poll_closed;
+    bool closing, socket_closed;
 };
 
 static void free_if_done(struct front_server *s)
 {
-    if (s->closing && s->poll_closed && !s->peers)
+    if (s->closing && s->socket_closed && !s->peers)
         free(s);
 }
 
@@ -208,27 +201,19 @@ struct fleet_front front_server_front(struct front_server *s)
     return (struct fleet_front){.send = send_to_worker, .arg = s};
 }
 
-static void admit(struct front_server *s, int fd)
+static bool on_peer(struct local_socket *socket, int fd)
 {
-    struct peer *p;
+    struct front_server *s = CONTAINER_OF(socket, struct front_server, socket);
+    struct peer *p = s->peers_nr < PEERS_MAX ? calloc(1, sizeof *p) : NULL;
 
-    if (!local_socket_trusted(fd) || s->peers_nr == PEERS_MAX) {
-        log_warning("front socket: a peer was turned away: %s",
-                    s->peers_nr == PEERS_MAX ? "too many are there" : "it is another user's");
-        close(fd);
-        return;
-    }
-    p = calloc(1, sizeof *p);
-    if (!p) {
-        close(fd);
-        return;
-    }
+    if (!p)
+        return false;
     p->server = s;
     p->worker = NOBODY;
     alarm_init(&p->alarm, on_alarm);
     if (packet_open(&p->packet, s->loop, fd, &packet_ops, p)) {
-        free(p);
-        return;
+        free(p); /* and it has closed the descriptor */
+        return true;
     }
     p->next = s->peers;
     p->at = &s->peers;
@@ -237,89 +222,47 @@ static void admit(struct front_server *s, int fd)
     s->peers = p;
     s->peers_nr++;
     alarm_set(fleet_alarms(s->fleet), &p->alarm, HELLO_MS);
+    return true;
 }
 
-static void on_connection(uv_poll_t *poll, int status, int events)
+static void on_socket_closed(struct local_socket *socket)
 {
-    struct front_server *s = poll->data;
-    int fd;
+    struct front_server *s = CONTAINER_OF(socket, struct front_server, socket);
 
-    (void)events;
-    if (status < 0)
-        return;
-    fd = accept4(s->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-    if (fd >= 0)
-        admit(s, fd);
-    else if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED)
-        log_warning("front socket: accept: %s", strerror(errno));
-}
-
-static enum rc cannot(struct refusal *no, const char *what, const char *path)
-{
-    int err = errno;
-
-    refusal_what(no, RC_IO, "cannot %s the front's socket %s", what, path);
-    refusal_why(no, "%s", strerror(err));
-    return refusal_todo(no, "give roomkeyd a --run folder that it may write to");
+    s->socket_closed = true;
+    free_if_done(s);
 }
 
 enum rc front_server_open(uv_loop_t *loop, const char *run_dir, struct front_server **out,
                           struct refusal *no)
 {
     struct front_server *s = calloc(1, sizeof *s);
-    int n;
+    enum rc rc;
 
-    if (!s) {
-        refusal_what(no, RC_NOMEM, "cannot make the front's socket");
-        return refusal_why(no, "out of memory");
-    }
+    if (!s)
+        return refusal_what(no, RC_NOMEM, "cannot make the front's socket: out of memory");
     s->loop = loop;
-    n = snprintf(s->path, sizeof s->path, "%s/front.sock", run_dir);
-    if (n < 0 || (size_t)n >= sizeof s->path) {
-        free(s);
-        refusal_what(no, RC_TOO_LARGE, "cannot make a socket in %s", run_dir);
-        refusal_why(no, "the name of a Unix socket has at most %zu bytes", sizeof s->path - 1);
-        return refusal_todo(no, "choose a shorter --run folder");
-    }
-    s->fd = local_socket_listen(s->path);
-    if (s->fd < 0) {
-        enum rc rc = cannot(no, "make", s->path);
-
+    s->socket =
+        (struct local_socket){.what = "front", .on_peer = on_peer, .on_closed = on_socket_closed};
+    rc = local_socket_open(&s->socket, loop, run_dir, "front.sock", no);
+    if (rc) {
         free(s);
         return rc;
     }
-    if (uv_poll_init(loop, &s->poll, s->fd)) {
-        close(s->fd);
-        free(s);
-        errno = EINVAL;
-        return cannot(no, "watch", run_dir);
-    }
-    s->poll.data = s;
     *out = s;
     return RC_OK;
 }
 
-enum rc front_server_begin(struct front_server *s, struct fleet *fleet, struct refusal *no)
+void front_server_begin(struct front_server *s, struct fleet *fleet)
 {
     s->fleet = fleet;
-    if (uv_poll_start(&s->poll, UV_READABLE, on_connection) == 0)
-        return RC_OK;
-    errno = EINVAL;
-    return cannot(no, "watch", s->path);
+    local_socket_begin(&s->socket);
 }
 
 void front_server_hold(struct front_server *s)
 {
     if (!s->closing)
-        uv_poll_stop(&s->poll);
-}
-
-static void on_poll_closed(uv_handle_t *h)
-{
-    struct front_server *s = h->data;
-
-    s->poll_closed = true;
-    free_if_done(s);
+        local_socket_hold(&s->socket);
 }
 
 void front_server_close(struct front_server *s)
@@ -333,7 +276,5 @@ void front_server_close(struct front_server *s)
         next = p->next;
         drop(p, NULL);
     }
-    uv_close((uv_handle_t *)&s->poll, on_poll_closed);
-    close(s->fd);
-    unlink(s->path);
+    local_socket_close(&s->socket);
 }

@@ -21,8 +21,7 @@ RC_MUST_CHECK enum rc front_server_open(uv_loop_t *loop, const char *run_dir,
                                         struct front_server **out, struct refusal *no);
 /* How the fleet reaches the workers; for fleet_open(). */
 struct fleet_front front_server_front(struct front_server *s);
-RC_MUST_CHECK enum rc front_server_begin(struct front_server *s, struct fleet *fleet,
-                                         struct refusal *no);
+void front_server_begin(struct front_server *s, struct fleet *fleet);
 /* Nobody new is let in; those who are there stay. */
 void front_server_hold(struct front_server *s);
 /* Ends all connections; freed when the loop has run dry.  NULL is fine.  Before

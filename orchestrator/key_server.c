@@ -1,15 +1,12 @@
 #include "orchestrator/key_server.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/queue.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "common/core/check.h"
+#include "common/core/container_of.h"
 #include "common/core/control.h"
 #include "common/core/handover.h"
 #include "common/core/mux.h"
@@ -29,17 +26,15 @@ struct peer {
 struct key_server {
     uv_loop_t *loop;          /* borrowed */
     struct cert_store *certs; /* borrowed */
-    uv_poll_t poll;
-    int fd; /* owned */
-    char path[sizeof((struct sockaddr_un *)0)->sun_path];
+    struct local_socket socket;
     LIST_HEAD(, peer) peers; /* owned */
     unsigned peers_nr;
-    bool closing, poll_closed;
+    bool closing, socket_closed;
 };
 
 static void free_if_done(struct key_server *s)
 {
-    if (s->closing && s->poll_closed && LIST_EMPTY(&s->peers))
+    if (s->closing && s->socket_closed && LIST_EMPTY(&s->peers))
         free(s);
 }
 
@@ -160,50 +155,29 @@ static void on_key_gone(void *arg, const char *key_id)
         tell(p, &m, -1);
 }
 
-static void admit(struct key_server *s, int fd)
+static bool on_peer(struct local_socket *socket, int fd)
 {
-    struct peer *p;
+    struct key_server *s = CONTAINER_OF(socket, struct key_server, socket);
+    struct peer *p = s->peers_nr < PEERS_MAX ? calloc(1, sizeof *p) : NULL;
 
-    if (!local_socket_trusted(fd) || s->peers_nr == PEERS_MAX) {
-        log_warning("key socket: a peer was turned away: %s",
-                    s->peers_nr == PEERS_MAX ? "too many are there" : "it is another user's");
-        close(fd);
-        return;
-    }
-    p = calloc(1, sizeof *p);
-    if (!p) {
-        close(fd);
-        return;
-    }
+    if (!p)
+        return false;
     p->server = s;
     if (packet_open(&p->packet, s->loop, fd, &packet_ops, p)) {
-        free(p);
-        return;
+        free(p); /* and it has closed the descriptor */
+        return true;
     }
     LIST_INSERT_HEAD(&s->peers, p, entry);
     s->peers_nr++;
+    return true;
 }
 
-static void on_connection(uv_poll_t *poll, int status, int events)
+static void on_socket_closed(struct local_socket *socket)
 {
-    struct key_server *s = poll->data;
-    int fd;
+    struct key_server *s = CONTAINER_OF(socket, struct key_server, socket);
 
-    (void)events;
-    if (status < 0)
-        return;
-    fd = accept4(s->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-    if (fd >= 0)
-        admit(s, fd);
-    else if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED)
-        log_warning("key socket: accept: %s", strerror(errno));
-}
-
-static enum rc cannot(struct refusal *no, enum rc rc, const char *path, const char *why)
-{
-    refusal_what(no, rc, "cannot make the key agent's socket %s", path);
-    refusal_why(no, "%s", why);
-    return refusal_todo(no, "give roomkeyd a short --run folder that it may write to");
+    s->socket_closed = true;
+    free_if_done(s);
 }
 
 enum rc key_server_open(uv_loop_t *loop, const char *run_dir, struct cert_store *certs,
@@ -211,40 +185,23 @@ enum rc key_server_open(uv_loop_t *loop, const char *run_dir, struct cert_store 
 {
     struct key_server *s = calloc(1, sizeof *s);
     enum rc rc;
-    int n;
 
     if (!s)
-        return cannot(no, RC_NOMEM, run_dir, "out of memory");
+        return refusal_what(no, RC_NOMEM, "cannot make the key agent's socket: out of memory");
     s->loop = loop;
     s->certs = certs;
+    s->socket = (struct local_socket){
+        .what = "key agent", .on_peer = on_peer, .on_closed = on_socket_closed};
     LIST_INIT(&s->peers);
-    n = snprintf(s->path, sizeof s->path, "%s/agent.sock", run_dir);
-    if (n < 0 || (size_t)n >= sizeof s->path) {
-        rc = cannot(no, RC_TOO_LARGE, run_dir, "the name of a Unix socket is bounded");
+    rc = local_socket_open(&s->socket, loop, run_dir, "agent.sock", no);
+    if (rc) {
         free(s);
         return rc;
     }
-    s->fd = local_socket_listen(s->path);
-    if (s->fd < 0 || uv_poll_init(loop, &s->poll, s->fd) != 0) {
-        rc = cannot(no, RC_IO, s->path, strerror(errno));
-        if (s->fd >= 0)
-            close(s->fd);
-        free(s);
-        return rc;
-    }
-    s->poll.data = s;
-    CHECK(uv_poll_start(&s->poll, UV_READABLE, on_connection) == 0);
+    local_socket_begin(&s->socket);
     cert_store_watch_keys(certs, on_key_gone, s);
     *out = s;
     return RC_OK;
-}
-
-static void on_poll_closed(uv_handle_t *h)
-{
-    struct key_server *s = h->data;
-
-    s->poll_closed = true;
-    free_if_done(s);
 }
 
 void key_server_close(struct key_server *s)
@@ -257,7 +214,5 @@ void key_server_close(struct key_server *s)
     cert_store_watch_keys(s->certs, NULL, NULL);
     LIST_FOREACH(p, &s->peers, entry)
     drop(p, NULL);
-    uv_close((uv_handle_t *)&s->poll, on_poll_closed);
-    close(s->fd);
-    unlink(s->path);
+    local_socket_close(&s->socket);
 }

@@ -40,7 +40,7 @@ static int set_up(void **state)
     fleet_limits_init(&config.limits);
     config.limits.channels = 2;
     assert_int_equal(fleet_open(&config, &h->fleet), RC_OK);
-    assert_int_equal(front_server_begin(h->server, h->fleet, &no), RC_OK);
+    front_server_begin(h->server, h->fleet);
     *state = h;
     return 0;
 }

@@ -1,6 +1,6 @@
 /* The key agent's socket with real peers, and a certificate store of one key.
  *
- * Seen to fail: local_socket_trusted() -> true; the call of cert_store_watch_keys() left
+ * Seen to fail: is_trusted() of local_socket.c -> true; the call of cert_store_watch_keys() left
  * out; KEY taken before HELLO. */
 #include <fcntl.h>
 #include <poll.h>

@@ -9,6 +9,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "common/host/first_line.h"
+
 #include "orchestrator/backend/sandbox/sandbox_probe.h"
 
 #define CGROUP_CONTROLLERS "/sys/fs/cgroup/cgroup.controllers"
@@ -24,19 +26,6 @@ __attribute__((format(printf, 5, 6))) static void say(backend_check_cb *tell, vo
     vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
     tell(arg, check, level, text);
-}
-
-/* The first line of a small file; false when it cannot be read. */
-static bool first_line(const char *path, char *out, size_t size)
-{
-    FILE *f = fopen(path, "re");
-    bool got = f && fgets(out, (int)size, f);
-
-    if (f)
-        fclose(f);
-    if (got)
-        out[strcspn(out, "\n")] = '\0';
-    return got;
 }
 
 static void namespaces(backend_check_cb *tell, void *arg)

@@ -72,44 +72,18 @@ static void on_line(void *arg, const char *line, size_t len)
     i->events.on_console(i->arg, line, len);
 }
 
-static void on_console_closed(uv_handle_t *h)
-{
-    struct console *c = h->data;
-    struct xen_listener *l = CONTAINER_OF(c, struct xen_listener, console);
-
-    if (--l->handles == 0)
-        free(l);
-}
-
 static void stop_listening(struct backend_instance *i)
 {
-    struct xen_listener *l = i->listener;
-
+    xen_listener_close(i->listener);
     i->listener = NULL;
-    if (!l)
-        return;
-    l->handles = 2;
-    console_close(&l->console, on_console_closed);
 }
 
 /* One whose console cannot be heard runs all the same. */
-static void listen_to(struct backend_instance *i, int *fd)
+static void listen_to(struct backend_instance *i)
 {
-    struct xen_listener *l = *fd < 0 ? NULL : calloc(1, sizeof *l);
-
-    if (l && console_init(&l->console, i->backend->loop, *fd, on_line, i)) {
-        *fd = -1; /* consumed */
-        free(l);
-        l = NULL;
-    }
-    if (l) {
-        *fd = -1;
-        i->listener = l;
-        console_listen(&l->console);
-    } else {
+    i->listener = xen_listener_open(i->backend->loop, &i->domain.console, on_line, i);
+    if (!i->listener)
         log_warning("the console of %s cannot be read: its log will lack what it prints", i->name);
-        fd_close(fd);
-    }
 }
 
 /*----- begin and end of life -----*/
@@ -238,8 +212,7 @@ void xen_instance_dispose(struct backend_instance *i)
 {
     CHECK(!i->disposed);
     i->disposed = true;
-    if (i->listener)
-        i->listener->console.stopped = true;
+    xen_listener_mute(i->listener);
     switch (i->sm.state) {
     case CREATING:
     case LAUNCHING:
@@ -328,7 +301,7 @@ static void begin_creating(struct backend_instance *i)
 static void begin_launching(struct backend_instance *i)
 {
     sm_move(&i->sm, LAUNCHING);
-    listen_to(i, &i->domain.console);
+    listen_to(i);
     xen_watch_begin(&i->backend->watcher, &i->watch, i->domain.domid, i->domain.uuid);
     if (!add_seed(i)) {
         i->answered = true;
@@ -365,8 +338,7 @@ static void begin_destroying(struct backend_instance *i)
 {
     sm_move(&i->sm, DESTROYING);
     i->cleared = false;
-    if (i->listener)
-        console_drain(&i->listener->console);
+    xen_listener_drain(i->listener);
     xen_reap(&i->backend->reaper, i->domain.uuid, i->name, &i->mourner);
 }
 
@@ -528,8 +500,7 @@ static void step(struct backend_instance *i)
         case SETTLING:
             if (!i->rang && !i->vanished)
                 return;
-            if (i->listener)
-                console_drain(&i->listener->console);
+            xen_listener_drain(i->listener);
             xen_reap(&i->backend->reaper, i->domain.uuid, i->name, NULL);
             return gone(i);
 
@@ -601,7 +572,7 @@ void xen_instance_resume(struct backend_instance *i, const struct xen_event *pub
         (struct backend_usage){.cpu_us = published->cpu_us, .memory = published->memory_kib * 1024};
     i->has_usage = true;
     LIST_INSERT_HEAD(&i->backend->instances, i, others);
-    listen_to(i, &i->domain.console);
+    listen_to(i);
     xen_watch_begin(&i->backend->watcher, &i->watch, i->domain.domid, i->domain.uuid);
 }
 

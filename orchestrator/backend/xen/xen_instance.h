@@ -9,9 +9,9 @@
 
 #include "common/core/sm.h"
 #include "orchestrator/backend/backend.h"
-#include "orchestrator/backend/console.h"
 #include "orchestrator/backend/xen/xen_channel.h"
 #include "orchestrator/backend/xen/xen_helpers.h"
+#include "orchestrator/backend/xen/xen_listener.h"
 #include "orchestrator/backend/xen/xen_name.h"
 #include "orchestrator/backend/xen/xen_pool.h"
 #include "orchestrator/backend/xen/xen_reaper.h"
@@ -54,12 +54,6 @@ enum {
     DESTROYING, /* killed */
     GONE,       /* on_exit was called */
     STATE_NR
-};
-
-/* One that reads a domain's console; it outlives the instance by a turn of the loop. */
-struct xen_listener {
-    struct console console;
-    unsigned handles;
 };
 
 struct backend_instance {

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "common/host/first_line.h"
 #include "orchestrator/backend/xen/xen.h"
 #include "orchestrator/backend/xen/xen_call.h"
 
@@ -16,19 +17,6 @@
 #define FEATURE_DOM0 11 /* XENFEAT_dom0 */
 
 #define INSTALL "install xen-system-amd64 and boot its entry of GRUB's menu"
-
-/* The first line of a small file; false when it cannot be read. */
-static bool first_line(const char *path, char *out, size_t size)
-{
-    FILE *f = fopen(path, "re");
-    bool got = f && fgets(out, (int)size, f);
-
-    if (f)
-        fclose(f);
-    if (got)
-        out[strcspn(out, "\n")] = '\0';
-    return got;
-}
 
 static bool is_dom0(void)
 {

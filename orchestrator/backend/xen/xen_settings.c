@@ -4,11 +4,10 @@
 
 #include "orchestrator/backend/xen/xen.h"
 
-#define STANDARD                                      \
-    {                                                 \
-        XEN_BOUNDS(BOUND)                             \
-        XEN_DEADLINES(DEADLINE).pool_delay_ms = 1000, \
-        .reap_ms = 1000, .program = ""                \
+#define STANDARD                                                                     \
+    {                                                                                \
+        XEN_BOUNDS(BOUND)                                                            \
+        XEN_DEADLINES(DEADLINE).pool_delay_ms = 1000, .reap_ms = 1000, .program = "" \
     }
 #define BOUND(name, standard, least, most)    .name = (standard),
 #define DEADLINE(name, standard, least, most) .name##_ms = (standard),

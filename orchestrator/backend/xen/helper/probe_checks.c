@@ -11,6 +11,8 @@
 
 #include <xenhypfs.h>
 
+#include "common/host/first_line.h"
+
 #define VERSION_MAJOR 4
 #define VERSION_MINOR 14 /* PVH as libxl makes it here; older ones are out of support */
 #define MIB_PAGES     256
@@ -20,29 +22,17 @@
 #define TENANT_MAPPINGS 800u
 #define MAPTRACK_LOW    1024u
 
-/* The first bytes of a small file, as a string; false when it cannot be read. */
-static bool slurp(const char *path, char *out, size_t size)
-{
-    FILE *f = fopen(path, "re");
-    size_t n = f ? fread(out, 1, size - 1, f) : 0;
-
-    if (f)
-        fclose(f);
-    out[n] = '\0';
-    return n > 0;
-}
-
 bool probe_is_dom0(struct probe *p)
 {
     char type[32], capabilities[256];
 
-    if (!slurp("/sys/hypervisor/type", type, sizeof type) || strncmp(type, "xen", 3) != 0) {
+    if (!first_line("/sys/hypervisor/type", type, sizeof type) || strcmp(type, "xen") != 0) {
         probe_say(p, "xen", XEN_LEVEL_FAULT,
                   "this machine runs without Xen; install xen-system-amd64 and boot it, or use "
                   "--ground sandbox");
         return false;
     }
-    if (!slurp("/proc/xen/capabilities", capabilities, sizeof capabilities)) {
+    if (!first_line("/proc/xen/capabilities", capabilities, sizeof capabilities)) {
         probe_say(p, "xen", XEN_LEVEL_FAULT,
                   "/proc/xen is empty, so nothing says that this is dom0; mount it: mount -t xenfs "
                   "xenfs /proc/xen");
@@ -268,8 +258,7 @@ static bool runs(const char *name)
         if (e->d_name[0] < '1' || e->d_name[0] > '9')
             continue;
         snprintf(path, sizeof path, "/proc/%s/comm", e->d_name);
-        found = slurp(path, comm, sizeof comm) && strcspn(comm, "\n") == strlen(name) &&
-                strncmp(comm, name, strlen(name)) == 0;
+        found = first_line(path, comm, sizeof comm) && strcmp(comm, name) == 0;
     }
     if (proc)
         closedir(proc);
