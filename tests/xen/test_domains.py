@@ -3,6 +3,8 @@
 Runs in dom0: scripts/xenlab test tests/xen/test_domains.py
 """
 
+import os
+import signal
 import time
 
 import pytest
@@ -38,6 +40,29 @@ def test_one_that_is_destroyed_behind_the_back_is_missed_told_of_and_replaced(ho
     assert house.running("globex")[0]["generation"] > generation
     domains = grounds.domains()
     assert "(null)" not in domains.values(), f"one stays because somebody maps its memory: {domains}"
+
+
+def test_memory_that_a_worker_still_maps_is_told_of_until_the_worker_lets_go(house):
+    """Seen to fail: helper/domain_destroy.c without finish_dying()."""
+    def stuck(word):
+        return [e["text"] for e in house.events() if e["kind"] == "stuck" and word in e["text"]]
+
+    house.curl("globex", "/version")
+    (machine,) = of_tenant(house, "globex")
+    workers = house.worker_pids()
+    for pid in workers:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        house.machines.kill(machine)
+        (said,) = until(lambda: stuck("are not free although it is destroyed"), "that its memory is held")
+        assert "-globex-" in said and f"domain {machine} " in said, said
+        print("\n" + said)
+    finally:
+        for pid in workers:
+            os.kill(pid, signal.SIGCONT)
+    until(lambda: stuck("is free now"), "that it is free")
+    assert "(null)" not in grounds.domains().values()
+    assert house.curl("globex", "/version") == "1.0.0\n"
 
 
 def test_more_memory_than_the_host_has_is_refused_with_the_numbers(house):
