@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import select
 import socket
 import sqlite3
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import grounds
-from house import BUILD, DEADLINE, GROUND, IMAGES, Daemon, get, many, much, until
+from house import BUILD, DEADLINE, GROUND, IMAGES, Daemon, House, get, many, much, until
 
 APPS = Path(__file__).parent / "apps"
 
@@ -158,6 +159,23 @@ def test_the_daemons_tell_systemd(make_house, tmp_path, monkeypatch):
         assert "STOPPING=1" in notify.recv(1024).decode()
         house.orchestrator.stop()
         assert "STOPPING=1" in notify.recv(1024).decode()
+
+
+def test_the_fronts_unit_takes_ipv4_and_ipv6():
+    """With the unit's own words, but for the port.  Seen to fail: --listen [::]:443 alone."""
+    unit = (Path(__file__).parents[2] / "packaging/systemd/roomkey-front.service").read_text()
+    words = re.search(r'"ROOMKEY_FRONT_OPTIONS=(.*)"', unit).group(1)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    house = House()
+    try:
+        house.start_orchestrator()
+        front = house._daemon("roomkey-front", "--run", house.run, "--workers", "1", *words.replace(":443", f":{port}").split())
+        front.ready(r"(?m)^roomkey-front: ready on .*$")
+        for address in ("127.0.0.1", "::1"):
+            socket.create_connection((address, port), DEADLINE).close()
+    finally:
+        house.remove()
 
 
 @pytest.mark.parametrize("what", ["events", "logs"])
