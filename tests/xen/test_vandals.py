@@ -1,8 +1,8 @@
 """Tenants that lie to the host below their runtime: in xenstore, with grants and event channels, about their own end.
 
 Who lies is tests/xen/vandal, a kernel whose tenant's name says how.  ROOMKEY_VANDALS=all tries all of its lies, not
-one of each kind.  Seen to fail: the complaint left out of tls-front/wake.c (wild-worker-grant: an instance without an
-event); xen_channels_apart() -> true (shared-ring serves); LOOKS_MAX 1000000 (rewritten-port: a busy watcher).
+one of each kind.  Seen to fail: the complaint left out of tls-front/wake.c (wild-worker-grant: no event, and 503 at
+each wake).
 
 Runs in dom0: scripts/xenlab test tests/xen/test_vandals.py
 """
