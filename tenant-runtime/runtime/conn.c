@@ -335,7 +335,7 @@ void conn_deadline(struct conn *c, uint64_t ms)
 enum rc conn_wait(struct conn *c, enum conn_wait what, uint64_t ms)
 {
     flush(c);
-    if (c->gone)
+    if (c->gone || c->shut)
         return RC_CLOSED;
     c->wait = what;
     c->timed_out = false;
@@ -347,6 +347,8 @@ enum rc conn_wait(struct conn *c, enum conn_wait what, uint64_t ms)
     if (c->gone)
         return RC_CLOSED;
     timer_stop(&c->timer);
+    if (c->shut)
+        return RC_CLOSED;
     return c->timed_out ? RC_TIMEDOUT : RC_OK;
 }
 

@@ -96,7 +96,8 @@ void conn_take(struct conn *c, size_t n);
 /* In a fiber: sends all of it.  RC_CLOSED: gone. */
 RC_MUST_CHECK enum rc conn_send(struct conn *c, const void *data, size_t len);
 
-/* In a fiber: waits, at most `ms`.  RC_CLOSED: gone.  RC_TIMEDOUT. */
+/* In a fiber: waits, at most `ms`.  RC_CLOSED: gone, or nothing can be sent any more.
+ * RC_TIMEDOUT. */
 RC_MUST_CHECK enum rc conn_wait(struct conn *c, enum conn_wait what, uint64_t ms);
 
 /* No more data from us: close_notify, then CLOSE. */

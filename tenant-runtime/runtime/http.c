@@ -227,8 +227,14 @@ void http_input(struct conn *c)
     size_t len;
     enum rc rc;
 
-    if (c->http.state == HTTP_SERVING && c->fiber && c->wait == CONN_WAIT_READ)
-        fiber_wake(c->fiber);
+    if (c->http.state == HTTP_SERVING) {
+        /* Nobody may be reading, and still a KeyUpdate is answered before more data is
+         * sent, and a forgery or an alert ends the answer.  Data waits. */
+        rc = conn_plain(c, &data, &len);
+        if (rc != RC_AGAIN && c->fiber && (c->wait == CONN_WAIT_READ || c->shut))
+            fiber_wake(c->fiber);
+        return;
+    }
     while (c->http.state == HTTP_WAITING || c->http.state == HTTP_READING) {
         rc = conn_plain(c, &data, &len);
         if (rc == RC_AGAIN)

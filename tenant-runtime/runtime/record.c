@@ -37,6 +37,8 @@ enum rc record_init(struct record *r, const struct handover *h)
         return RC_INVAL;
     r->in_limit = h->in.record_limit;
     r->out_limit = h->out.record_limit;
+    r->rekey_after = RECORD_REKEY_AFTER;
+    r->close_after = RECORD_CLOSE_AFTER;
     rc = record_key_init(&r->in, suite, &h->in);
     if (rc)
         return rc;
@@ -86,7 +88,7 @@ void record_fail(struct record *r, uint8_t alert)
 bool record_worn(const struct record *r)
 {
     return !out_is_over(r) && !is_tls13(r) && !r->out.suite->chacha &&
-           r->out.seq >= RECORD_CLOSE_AFTER / 4 * 3;
+           r->out.seq >= r->close_after / 4 * 3;
 }
 
 /*----- out -----*/
@@ -162,9 +164,9 @@ static enum rc put_key_update(struct record *r, struct sink *to)
 static void mind_key_age(struct record *r)
 {
     if (is_tls13(r)) {
-        if (r->out.seq >= RECORD_REKEY_AFTER)
+        if (r->out.seq >= r->rekey_after)
             r->key_update = true;
-    } else if (!r->out.suite->chacha && r->out.seq >= RECORD_CLOSE_AFTER) {
+    } else if (!r->out.suite->chacha && r->out.seq >= r->close_after) {
         r->closing = true;
     }
 }

@@ -56,7 +56,8 @@ enum { TLS_CLIENT_HELLO = 1, TLS_KEY_UPDATE = 24 };
 
 /* Records under one AES-GCM key: 2^24.5 full ones are safe (RFC 8446, 5.5).  TLS
  * 1.3 takes the next key (and asks for the peer's) long before; TLS 1.2 closes:
- * 256 GiB in full records.  ChaCha20-Poly1305 in TLS 1.2 has no such end. */
+ * 256 GiB in full records.  ChaCha20-Poly1305 in TLS 1.2 has no such end.  A test
+ * may lower rekey_after and close_after, which are these, behind record_init. */
 #define RECORD_REKEY_AFTER ((uint64_t)1 << 23)
 #define RECORD_CLOSE_AFTER ((uint64_t)1 << 24)
 
@@ -83,7 +84,8 @@ const char *tls_alert_text(uint8_t alert);
 /* All fields are record.c's own. */
 struct record {
     struct record_key in, out;
-    uint16_t in_limit, out_limit; /* plaintext bytes a record */
+    uint16_t in_limit, out_limit;      /* plaintext bytes a record */
+    uint64_t rekey_after, close_after; /* records under one key */
 
     enum rc read_end;      /* RC_OK while reading; then what record_read says for ever */
     bool closing;          /* our close_notify is due after what waits in front of it */

@@ -99,7 +99,7 @@ static bool open_record(struct record *r, uint8_t *p, size_t size, struct conten
         return false;
     }
     c->type = c->text[--c->len];
-    if (r->in.seq == RECORD_REKEY_AFTER)
+    if (r->in.seq == r->rekey_after)
         r->key_update = r->key_update_ask = true;
     return true;
 }
@@ -189,13 +189,13 @@ static void take_alert(struct record *r, const struct content *c)
     }
     level = c->text[0];
     alert = c->text[1];
+    if (!is_tls13(r) && level != TLS_WARNING && level != TLS_FATAL) {
+        refuse(r, RC_MALFORMED, TLS_ILLEGAL_PARAMETER);
+        return;
+    }
     if (alert == TLS_CLOSE_NOTIFY) {
         r->close_notify_seen = true;
         end_read(r, RC_CLOSED);
-        return;
-    }
-    if (!is_tls13(r) && level != TLS_WARNING && level != TLS_FATAL) {
-        refuse(r, RC_MALFORMED, TLS_ILLEGAL_PARAMETER);
         return;
     }
     /* In TLS 1.3 the level means nothing (RFC 8446, 6). */
