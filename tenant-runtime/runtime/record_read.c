@@ -193,12 +193,13 @@ static void take_alert(struct record *r, const struct content *c)
         refuse(r, RC_MALFORMED, TLS_ILLEGAL_PARAMETER);
         return;
     }
-    if (alert == TLS_CLOSE_NOTIFY) {
+    /* In TLS 1.3 the level means nothing (RFC 8446, 6); in 1.2 "fatal" ends it all,
+     * whatever comes with it (RFC 5246, 7.2). */
+    if (alert == TLS_CLOSE_NOTIFY && (is_tls13(r) || level == TLS_WARNING)) {
         r->close_notify_seen = true;
         end_read(r, RC_CLOSED);
         return;
     }
-    /* In TLS 1.3 the level means nothing (RFC 8446, 6). */
     if (is_tls13(r) ? alert == TLS_USER_CANCELED : level == TLS_WARNING) {
         (void)bounded(r, &r->warnings, RECORD_WARNING_MAX);
         return;
