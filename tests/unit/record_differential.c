@@ -302,7 +302,7 @@ static bool is_excused(void)
     /* A client that warns of no_renegotiation unasked: ignored; there to OpenSSL's
      * mind the handshake has failed (40).  Nor does it look at the level first. */
     if (!tls13 && theirs.end == REFERENCE_REFUSED && theirs.alert == 40 &&
-        (ours.end == REFERENCE_WAITS || our_alert == TLS_ILLEGAL_PARAMETER))
+        ours.end != REFERENCE_CLOSED)
         return true;
     if (ours.end != REFERENCE_REFUSED)
         return false;
@@ -316,7 +316,8 @@ static bool is_excused(void)
     /* We refuse a handshake message by its first byte and by its head, OpenSSL when it is
      * whole; a second ClientHello, or an empty one; and, as RFC 8446, 5.1 will have it but
      * RFC 5246 leaves open, other records between its pieces. */
-    return tenant.handshake_len > 0 && !both_refuse &&
+    return tenant.handshake_len > 0 &&
+           (!both_refuse || (!tls13 && our_alert == TLS_UNEXPECTED_MESSAGE)) &&
            (!tls13 || (ours.text_len == theirs.text_len && theirs.end != REFERENCE_CLOSED));
 }
 
