@@ -125,12 +125,12 @@ static void take_handshake_13(struct record *r, const struct content *c)
     }
     if (r->handshake_len < sizeof r->handshake)
         return;
-    if (r->handshake[4] > 1) {
-        refuse(r, RC_MALFORMED, TLS_ILLEGAL_PARAMETER);
-        return;
-    }
     if (taken < c->len) { /* under the old key, behind the change (RFC 8446, 5.1) */
         unexpected(r);
+        return;
+    }
+    if (r->handshake[4] > 1) {
+        refuse(r, RC_MALFORMED, TLS_ILLEGAL_PARAMETER);
         return;
     }
     if (!bounded(r, &r->key_updates, RECORD_KEY_UPDATE_MAX))
