@@ -50,7 +50,7 @@ static uint64_t data_length(uint64_t v)
 {
     static const uint16_t edges[] = {0,    1,    2,     255,   256,   257,  511,
                                      512,  513,  1023,  1024,  1025,  2048, 2049,
-                                     4095, 4096, 16383, 16384, 16385, 16386};
+                                     4095, 4096, 16383, 16384, 16384, 16385};
 
     if (v % 8 < 3)
         return edges[(v >> 8) % (sizeof edges / sizeof edges[0])];
@@ -152,6 +152,22 @@ static void print_sums(const struct sum *sums)
     }
 }
 
+/* The scripts say something: each suite had data, and each version each end. */
+static bool all_was_there(const struct sum *sums)
+{
+    unsigned ends[2][4] = {0};
+    bool there = true;
+
+    for (size_t i = 0; i < SUITES; i++) {
+        there &= sums[i].text_len > 100000 && sums[i].said_len > 10000;
+        for (size_t end = 0; end < 4; end++)
+            ends[suites[i] > 0xc000][end] += sums[i].ends[end];
+    }
+    for (size_t end = REFERENCE_CLOSED; end <= REFERENCE_REFUSED; end++)
+        there &= ends[0][end] > 0 && ends[1][end] > 0;
+    return there;
+}
+
 static void random_streams_mean_the_same_to_openssl(void **state)
 {
     static struct sum sums[SUITES];
@@ -186,9 +202,7 @@ static void random_streams_mean_the_same_to_openssl(void **state)
         s->said_len += out.said_len;
     }
     print_sums(sums);
-    for (size_t i = 0; i < SUITES; i++) /* the scripts say something */
-        for (size_t end = REFERENCE_CLOSED; end <= REFERENCE_REFUSED; end++)
-            assert_true(sums[i].ends[end] > 0 && sums[i].text_len > 100000);
+    assert_true(scripts < SCRIPTS || all_was_there(sums));
 }
 
 int main(void)
