@@ -168,6 +168,7 @@ enum rc record_key_seal(struct record_key *k, uint8_t *record, size_t len)
     make_nonce(k, record, nonce);
     aad_len = make_aad(k, record, len, aad);
     rc = aead_seal(&k->aead, nonce, aad, aad_len, record + RECORD_HEAD_SIZE + prefix, len);
+    secret_wipe(nonce, sizeof nonce); /* in TLS 1.3 the first one is the IV */
     if (rc)
         return rc;
     k->seq++;
@@ -186,6 +187,7 @@ enum rc record_key_open(struct record_key *k, uint8_t *record, size_t len)
     aad_len = make_aad(k, record, len, aad);
     rc = aead_open(&k->aead, nonce, aad, aad_len, record + RECORD_HEAD_SIZE + record_key_prefix(k),
                    len);
+    secret_wipe(nonce, sizeof nonce);
     if (rc)
         return rc;
     k->seq++;
