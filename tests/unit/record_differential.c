@@ -14,6 +14,8 @@
 static const uint16_t suites[] = {0x1301, 0x1302, 0x1303, 0xc02b, 0xc02c,
                                   0xcca9, 0xc02f, 0xc030, 0xcca8};
 
+#define STEPS_MAX 100 /* of a script: a fuzzer likes them long */
+
 /* How many bytes follow a step's first. */
 static const uint8_t operands[STEPS] = {2, 4, 2, 1, 3, 0, 0, 1, 3, 2, 2, 1};
 
@@ -407,8 +409,9 @@ const char *differential_run(const uint8_t *script, size_t len, bool trace,
     side_begin(&ours, &h);
     side_begin(&theirs, &h);
 
-    while (!difference && at < len && ours.end == REFERENCE_WAITS &&
-           theirs.end == REFERENCE_WAITS) {
+    for (unsigned n = 0; n < STEPS_MAX && !difference && at < len && ours.end == REFERENCE_WAITS &&
+                         theirs.end == REFERENCE_WAITS;
+         n++) {
         enum step step = script[at++] % STEPS;
         const uint8_t *op = script + at, *body = op + operands[step];
         size_t body_len = 0;

@@ -224,6 +224,48 @@ static void we_update_our_key_and_ask_for_the_clients(void **state)
     }
 }
 
+/* The bound is lowered: nobody sends 2^23 records here. */
+static void keys_that_have_served_are_replaced_in_both_directions(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < 3; i++) {
+        uint8_t first_in[HANDOVER_SECRET_MAX], first_out[HANDOVER_SECRET_MAX];
+
+        connect_with(names[i]);
+        tenant.rekey_after = 20;
+        memcpy(first_in, tenant.in.secret, sizeof first_in);
+        memcpy(first_out, tenant.out.secret, sizeof first_out);
+        for (unsigned round = 0; round < 100; round++) {
+            both_talk(3000); /* 1 record in, 3 out */
+            assert_true(tenant.in.seq <= 20 + 1 && tenant.out.seq <= 20);
+        }
+        assert_memory_not_equal(first_in, tenant.in.secret, sizeof first_in);
+        assert_memory_not_equal(first_out, tenant.out.secret, sizeof first_out);
+        disconnect();
+    }
+}
+
+static void a_key_update_may_be_the_first_record_and_the_last(void **state)
+{
+    uint8_t *data;
+    size_t used, n;
+
+    (void)state;
+    connect_with(names[0]);
+    client_update_key(SSL_KEY_UPDATE_REQUESTED);
+    tenant_expect(pattern, 0);
+    both_talk(2000);
+    client_update_key(SSL_KEY_UPDATE_REQUESTED);
+    assert_int_equal(SSL_shutdown(ssl), 0);
+    client_to_wire();
+    inbox_len = pipe_get(&wire.to_server, inbox, sizeof inbox);
+    assert_int_equal(record_read(&tenant, inbox, inbox_len, &used, &data, &n), RC_CLOSED);
+    assert_int_equal(record_eof(&tenant), RC_OK);
+    tenant_send(pattern, 2000); /* the answer to both, and its rest */
+    client_expect(pattern, 2000);
+    disconnect();
+}
+
 static void both_ask_at_once(void **state)
 {
     (void)state;
@@ -286,6 +328,8 @@ int main(void)
         cmocka_unit_test(the_client_asks_for_our_key_update_in_mid_stream),
         cmocka_unit_test(many_requests_in_a_row_are_answered_by_one),
         cmocka_unit_test(we_update_our_key_and_ask_for_the_clients),
+        cmocka_unit_test(keys_that_have_served_are_replaced_in_both_directions),
+        cmocka_unit_test(a_key_update_may_be_the_first_record_and_the_last),
         cmocka_unit_test(both_ask_at_once),
         cmocka_unit_test(close_notify_is_understood),
     };

@@ -2,9 +2,10 @@
  * searched for the secret, key, IV and (AES-GCM) hash key of each generation.
  *
  * Each search is known to work, since it finds the generation that is in use.  Seen to
- * fail with record_key_update's wipe of `next`, aead_dispose's mbedtls_gcm_free, derive's
- * wipe of `key`, end_read's and put_last's record_key_wipe and record_dispose's wipes
- * taken out, each. */
+ * fail with each of these taken out: in record_key.c derive's wipe of the key,
+ * record_key_update's and record_key_wipe's aead_dispose, both wipes of a nonce; in aead.c
+ * mbedtls_gcm_free and each wipe of the stack; the wipes of a direction that is over in
+ * record.c (put_last, record_fail, record_dispose) and record_read.c (both). */
 #include <mbedtls/aes.h>
 #include <mbedtls/hkdf.h>
 #include <mbedtls/md.h>
