@@ -202,7 +202,7 @@ class Client:
     def _read(self, n):
         while len(self.left) < n:
             try:
-                data = self.sock.recv(65536)
+                data = self.sock.recv(16384)
             except ConnectionResetError:
                 data = b""
             if not data:
@@ -227,12 +227,13 @@ class Client:
 
     def data(self, size):
         """At least that many bytes of the tenant's data."""
-        seen = b""
-        while len(seen) < size:
+        seen, left = [], size
+        while left > 0:
             record = self.record()
-            assert record and record[0] == DATA, f"{record} after {len(seen)} of {size} bytes"
-            seen += record[1]
-        return seen
+            assert record and record[0] == DATA, f"{record} with {left} of {size} bytes still to come"
+            seen.append(record[1])
+            left -= len(record[1])
+        return b"".join(seen)
 
     def answer(self):
         """(status, body) of an answer with a length; nothing may come behind it."""
@@ -247,11 +248,11 @@ class Client:
 
     def rest(self):
         """All that still comes: (data, alerts as (level, alert))."""
-        data, alerts = b"", []
+        data, alerts = [], []
         while record := self.record():
             if record[0] == DATA:
-                data += record[1]
+                data.append(record[1])
             else:
                 assert record[0] == ALERT, record
                 alerts.append(tuple(record[1]))
-        return data, alerts
+        return b"".join(data), alerts
