@@ -2,6 +2,9 @@
 
 docs/TLS.md says what is owed.  Each alert's own test is tests/unit/test_record_alerts.c; here are those that take another
 way, and some of each kind to see that they come through.
+
+Seen to fail: what is cut off, with http_read_body taking the end of the stream for that of the body; close_notify after an
+answer, without conn_shut's record_close.
 """
 
 import hashlib
