@@ -184,7 +184,7 @@ void reference_begin(struct reference *r, uint16_t id, uint8_t mfl, struct hando
     memset(out, 0, sizeof *out);
     out->tls_version = suite->version;
     out->suite = id;
-    out->in.record_limit = out->out.record_limit = mfl ? (uint16_t)(256u << mfl) : 16384;
+    out->in.record_limit = out->out.record_limit = (uint16_t)(mfl ? 256u << mfl : 16384u);
     export_keys(r->server, suite, out);
     if (suite->version == TLS_1_3 && mfl)
         out->out.seq = 1; /* not resumed: a ticket is out */
