@@ -275,8 +275,8 @@ enum rc answer_end(struct rk_request *req)
 {
     enum rc rc;
 
-    if (req->answer == ANSWER_NONE || req->conn->gone)
-        return RC_CLOSED;
+    if (req->answer == ANSWER_NONE || req->conn->gone || req->conn->shut)
+        return RC_CLOSED; /* cut short by the client's fault, whose alert may still wait */
     rc = end_head(req);
     if (!rc && req->chunked && !req->no_body)
         rc = add(req, "0\r\n\r\n", 5);
