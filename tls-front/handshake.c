@@ -9,13 +9,16 @@
 
 #include "common/core/check.h"
 #include "common/core/secret.h"
+#include "tls-front/handshake_record.h"
 #include "tls-front/handshake_sign.h"
 
-#define ALPN_MAX                8
-#define ALPN_TEXT               64
-#define RECORD_TYPE_APPLICATION 23
+#define ALPN_MAX  8
+#define ALPN_TEXT 64
 /* A flight of ours is a certificate chain and little else. */
 #define OUT_MAX ((size_t)256 * 1024)
+
+/* Servers that take early data take 16 KiB, or less; each record adds its seal. */
+#define EARLY_DATA_MAX ((size_t)32 * 1024)
 
 struct tls_config {
     unsigned refs;
@@ -45,13 +48,22 @@ struct handshake {
     const uint8_t *in; /* borrowed during handshake_run() */
     size_t in_len, in_at;
     struct tls_bytes out;
+    struct handshake_record record;
+    enum tls_alert owed;    /* by what the client sent last */
+    struct hello_scan scan; /* of the second hello */
+    struct hello hello;     /* the first */
     struct stash stash;
     /* Records that were sent since the client's last byte was read. */
     unsigned sent;         /* of any type */
     unsigned sent_sealed;  /* of type application_data */
     unsigned first_flight; /* sent_sealed when the client was first read after it */
+    size_t early;          /* bytes of early data that were skipped */
+    uint8_t last_sent;     /* the type of the last one; 0: none */
     bool over;
 };
+
+/* Whose turn it is: one at a time. */
+static struct handshake *shaking;
 
 enum rc tls_init(void)
 {
@@ -128,6 +140,51 @@ enum rc tls_config_tickets(struct tls_config *c, const struct ticket_secrets *se
     return rc ? rc : rotate(c, secrets->now);
 }
 
+/* RFC 7627, 5.3: a session without extended_master_secret is not resumed with it, nor one with
+ * it without.  Mbed TLS does not look; so without it there are no tickets at all. */
+static bool has_tickets(const struct handshake *hs)
+{
+    return hs->hello.tls13 || hs->hello.master_secret;
+}
+
+static int write_ticket(void *tickets, const mbedtls_ssl_session *session, unsigned char *start,
+                        const unsigned char *end, size_t *len, uint32_t *lifetime)
+{
+    if (!has_tickets(shaking))
+        return MBEDTLS_ERR_SSL_FEATURE_UNAVAILABLE;
+    return mbedtls_ssl_ticket_write(tickets, session, start, end, len, lifetime);
+}
+
+/* Nor does it look whether the client offers the session's suite, of which a session of the
+ * other version has none that will do. */
+static bool is_offered(const struct handshake *hs, const mbedtls_ssl_session *session)
+{
+    const struct tls_suite *suite =
+        tls_suite_find((uint16_t)mbedtls_ssl_session_get_ciphersuite_id(session));
+    bool tls13 = mbedtls_ssl_get_version_number(&hs->ssl) == MBEDTLS_SSL_VERSION_TLS1_3;
+
+    if (!suite || (suite->version == TLS_1_3) != tls13)
+        return false;
+    for (unsigned i = 0; i < hs->hello.suites; i++)
+        if (hs->hello.suite[i] == suite->id)
+            return true;
+    return false;
+}
+
+/* A ticket that is no good is none: the handshake is a full one. */
+static int parse_ticket(void *tickets, mbedtls_ssl_session *session, unsigned char *ticket,
+                        size_t len)
+{
+    int r = has_tickets(shaking) ? mbedtls_ssl_ticket_parse(tickets, session, ticket, len)
+                                 : MBEDTLS_ERR_SSL_INVALID_MAC;
+
+    if (r == 0 && !is_offered(shaking, session)) {
+        mbedtls_ssl_session_free(session);
+        return MBEDTLS_ERR_SSL_INVALID_MAC;
+    }
+    return r;
+}
+
 static enum rc set_up(struct tls_config *c, const char *alpn, const struct ticket_secrets *secrets)
 {
     static const uint16_t groups[] = {
@@ -156,8 +213,7 @@ static enum rc set_up(struct tls_config *c, const char *alpn, const struct ticke
     rc = tls_config_tickets(c, secrets);
     if (rc)
         return rc;
-    mbedtls_ssl_conf_session_tickets_cb(&c->conf, mbedtls_ssl_ticket_write,
-                                        mbedtls_ssl_ticket_parse, &c->tickets);
+    mbedtls_ssl_conf_session_tickets_cb(&c->conf, write_ticket, parse_ticket, &c->tickets);
     mbedtls_ssl_conf_new_session_tickets(&c->conf, TLS_TICKETS);
     return RC_OK;
 }
@@ -220,7 +276,13 @@ static int receive(void *ctx, unsigned char *buf, size_t len)
     hs->in_at += n;
     if (hs->first_flight == 0)
         hs->first_flight = hs->sent_sealed;
-    hs->sent = hs->sent_sealed = 0;
+    hs->sent = hs->sent_sealed = hs->last_sent = 0;
+    hs->owed = handshake_record_took(&hs->record, buf, n);
+    if (hs->owed)
+        return MBEDTLS_ERR_SSL_INVALID_RECORD;
+    /* An alert in clear where all else is sealed: it could not be before it had our keys. */
+    if (hs->record.hung_up && hs->record.sealed)
+        return MBEDTLS_ERR_SSL_FATAL_ALERT_MESSAGE;
     return (int)n;
 }
 
@@ -244,8 +306,10 @@ static int send(void *ctx, const unsigned char *buf, size_t len)
     memcpy(out->p + out->len, buf, len);
     out->len += len;
     handshake_sign_sent(&hs->sign, buf, len);
+    handshake_record_sent(&hs->record, buf, len);
     hs->sent++;
-    hs->sent_sealed += buf[0] == RECORD_TYPE_APPLICATION;
+    hs->last_sent = buf[0];
+    hs->sent_sealed += buf[0] == RECORD_APPLICATION_DATA;
     return (int)len;
 }
 
@@ -278,21 +342,33 @@ static void stash_keys(void *ctx, mbedtls_ssl_key_export_type type, const unsign
     }
 }
 
+/* Early data that the client was promised by another server's ticket, skipped (RFC 8446,
+ * 4.2.10).  Mbed TLS would hold it against what our tickets promise, which is none. */
+int __wrap_mbedtls_ssl_tls13_check_early_data_len(mbedtls_ssl_context *ssl, size_t len);
+int __wrap_mbedtls_ssl_tls13_check_early_data_len(mbedtls_ssl_context *ssl, size_t len)
+{
+    (void)ssl;
+    if (len > EARLY_DATA_MAX - shaking->early)
+        return MBEDTLS_ERR_SSL_UNEXPECTED_MESSAGE;
+    shaking->early += len;
+    return 0;
+}
+
 /*----- one handshake -----*/
 
 static int shake(void *arg)
 {
     struct handshake *hs = arg;
+    int r;
+
     /* Not by mbedtls_ssl_is_handshake_over(): in TLS 1.3 that is true before the
      * tickets are written. */
-    int r = mbedtls_ssl_handshake(&hs->ssl);
-
+    r = mbedtls_ssl_handshake(&hs->ssl);
     secret_wipe_stack();
     return r;
 }
 
-enum rc handshake_new(struct handshake **out, struct tls_config *config,
-                      const uint8_t client_random[AGENT_RANDOM_SIZE])
+enum rc handshake_new(struct handshake **out, struct tls_config *config, const struct hello *hello)
 {
     struct handshake *hs = calloc(1, sizeof *hs);
     int r;
@@ -300,7 +376,9 @@ enum rc handshake_new(struct handshake **out, struct tls_config *config,
     if (!hs)
         return RC_NOMEM;
     hs->config = tls_config_ref(config);
-    handshake_sign_init(&hs->sign, config->keys, config->certs, client_random, shake, hs);
+    hs->hello = *hello;
+    hs->record.early = hello->early_data;
+    handshake_sign_init(&hs->sign, config->keys, config->certs, hello->random, shake, hs);
     mbedtls_ssl_init(&hs->ssl);
     r = mbedtls_ssl_setup(&hs->ssl, &config->conf);
     if (r) {
@@ -316,16 +394,62 @@ enum rc handshake_new(struct handshake **out, struct tls_config *config,
     return RC_OK;
 }
 
-enum rc handshake_run(struct handshake *hs, const uint8_t *in, size_t len, size_t *used)
+/* What Mbed TLS means by an error of which it has not told the client. */
+static enum tls_alert alert_of(const struct handshake *hs, int r)
+{
+    switch (r) {
+    case MBEDTLS_ERR_SSL_FATAL_ALERT_MESSAGE: /* the client's, and it awaits no answer */
+    case MBEDTLS_ERR_SSL_PEER_CLOSE_NOTIFY:
+        return TLS_ALERT_NONE;
+    case MBEDTLS_ERR_SSL_HANDSHAKE_FAILURE:
+        return TLS_ALERT_HANDSHAKE_FAILURE;
+    case MBEDTLS_ERR_SSL_DECODE_ERROR:
+        /* TLS 1.2: of a point, as handshake_record.c has seen to the lengths. */
+        return hs->record.spoken && !hs->record.sealed ? TLS_ALERT_ILLEGAL_PARAMETER
+                                                       : TLS_ALERT_DECODE_ERROR;
+    case MBEDTLS_ERR_SSL_BAD_INPUT_DATA: /* of a key share */
+    case MBEDTLS_ERR_SSL_ILLEGAL_PARAMETER:
+        return TLS_ALERT_ILLEGAL_PARAMETER;
+    case MBEDTLS_ERR_SSL_INVALID_RECORD: /* sealed, and nothing in it */
+    case MBEDTLS_ERR_SSL_UNEXPECTED_MESSAGE:
+        return TLS_ALERT_UNEXPECTED_MESSAGE;
+    case MBEDTLS_ERR_SSL_INVALID_MAC:
+        return TLS_ALERT_BAD_RECORD_MAC;
+    default:
+        return TLS_ALERT_INTERNAL_ERROR;
+    }
+}
+
+/* A sealed alert cannot be told from other records, but whatever is sealed and the last
+ * word of a failure is one. */
+static bool has_told(const struct handshake *hs)
+{
+    return hs->last_sent == RECORD_ALERT || hs->last_sent == RECORD_APPLICATION_DATA;
+}
+
+/* The alert that is owed, unless Mbed TLS has sent one, instead of the flight that was
+ * begun; the first call may only write what is left of that. */
+static enum rc fail(struct handshake *hs, enum tls_alert alert)
+{
+    for (int i = 0; i < 2 && alert && !has_told(hs); i++) {
+        hs->out.len = 0;
+        (void)mbedtls_ssl_send_alert_message(&hs->ssl, MBEDTLS_SSL_ALERT_LEVEL_FATAL,
+                                             (unsigned char)alert);
+    }
+    return RC_CRYPTO;
+}
+
+static enum rc run(struct handshake *hs, const uint8_t *in, size_t len, size_t *used)
 {
     enum rc rc;
     int r;
 
-    CHECK(!hs->over);
     hs->in = in;
     hs->in_len = len;
     hs->in_at = 0;
+    shaking = hs;
     rc = handshake_sign_run(&hs->sign, &r);
+    shaking = NULL;
     *used = hs->in_at;
     hs->in = NULL;
     hs->in_len = hs->in_at = 0;
@@ -335,15 +459,68 @@ enum rc handshake_run(struct handshake *hs, const uint8_t *in, size_t len, size_
         return RC_AGAIN;
     if (r == MBEDTLS_ERR_SSL_ALLOC_FAILED)
         return RC_NOMEM;
-    if (r != 0) {
-        /* TLS 1.2 says nothing to the client by itself then. */
-        if (hs->sign.refused && hs->sign.want.kind == AGENT_TLS12)
-            (void)mbedtls_ssl_send_alert_message(&hs->ssl, MBEDTLS_SSL_ALERT_LEVEL_FATAL,
-                                                 MBEDTLS_SSL_ALERT_MSG_INTERNAL_ERROR);
-        return RC_CRYPTO;
-    }
+    if (r != 0)
+        return fail(hs, hs->owed           ? hs->owed
+                        : hs->sign.refused ? TLS_ALERT_INTERNAL_ERROR
+                                           : alert_of(hs, r));
     hs->over = true;
     return RC_OK;
+}
+
+/* The next whole record behind our HelloRetryRequest: *n bytes at *in.  The second hello
+ * must be the first but for what it was asked for (RFC 8446, 4.1.2). */
+static enum rc next_retried(struct handshake *hs, uint8_t **in, size_t *n)
+{
+    struct hello second;
+    size_t len = *n, body;
+    enum rc rc;
+
+    if (len < RECORD_HEAD_SIZE)
+        return RC_AGAIN;
+    body = (size_t)(*in)[3] << 8 | (*in)[4];
+    if ((*in)[0] == RECORD_CHANGE_CIPHER_SPEC || (*in)[0] == RECORD_APPLICATION_DATA ||
+        (*in)[0] == RECORD_ALERT) {
+        *n = RECORD_HEAD_SIZE + body;
+        return len < *n ? RC_AGAIN : RC_OK;
+    }
+    rc = hello_scan(&hs->scan, *in, len);
+    if (rc == RC_AGAIN)
+        return rc;
+    if (!rc) {
+        /* Joined, it is shorter: it and the rest end where they ended. */
+        hello_join(&hs->scan, *in, n);
+        memmove(*in + (len - *n), *in, *n);
+        *in += len - *n;
+        rc = hello_read(&hs->scan, *in, &second);
+    }
+    if (rc)
+        return fail(hs, rc == RC_MALFORMED ? hs->scan.alert : TLS_ALERT_UNEXPECTED_MESSAGE);
+    if (memcmp(second.print, hs->hello.print, sizeof second.print) != 0 || second.shares != 1 ||
+        second.share_group != hs->record.retry_group || second.early_data)
+        return fail(hs, TLS_ALERT_ILLEGAL_PARAMETER);
+    hs->record.retrying = false;
+    return RC_OK;
+}
+
+enum rc handshake_run(struct handshake *hs, uint8_t *in, size_t len, size_t *used)
+{
+    CHECK(!hs->over);
+    *used = 0;
+    for (;;) {
+        uint8_t *p = in + *used;
+        size_t n = len - *used, took;
+        enum rc rc;
+
+        if (hs->record.retrying) {
+            rc = next_retried(hs, &p, &n);
+            if (rc)
+                return rc;
+        }
+        rc = run(hs, p, n, &took);
+        *used = (size_t)(p - in) + took;
+        if (rc != RC_AGAIN || !hs->record.retrying || *used == len)
+            return rc;
+    }
 }
 
 const struct agent_sign *handshake_unsigned(const struct handshake *hs)
@@ -451,7 +628,9 @@ void handshake_free(struct handshake *hs)
 {
     if (!hs)
         return;
+    shaking = hs;
     handshake_sign_abandon(&hs->sign);
+    shaking = NULL;
     mbedtls_ssl_free(&hs->ssl);
     tls_config_unref(hs->config);
     free(hs->out.p);
@@ -459,7 +638,7 @@ void handshake_free(struct handshake *hs)
     free(hs);
 }
 
-void tls_alert_plain(enum tls_plain_alert alert, uint8_t out[TLS_ALERT_SIZE])
+void tls_alert_plain(enum tls_alert alert, uint8_t out[TLS_ALERT_SIZE])
 {
     static const uint8_t head[] = {21, 3, 3, 0, 2, 2};
 

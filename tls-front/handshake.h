@@ -26,6 +26,8 @@
 #include "common/core/handover.h"
 #include "common/core/rc.h"
 #include "tls-front/agent/agent_msg.h"
+#include "tls-front/alert.h"
+#include "tls-front/hello.h"
 #include "tls-front/ticket.h"
 
 #define TLS_CERTS_MAX 4
@@ -60,14 +62,13 @@ struct tls_bytes {
     size_t len, size;
 };
 
-/* Takes a reference to `config`.  `client_random` is the ClientHello's. */
+/* Takes a reference to `config`. */
 RC_MUST_CHECK enum rc handshake_new(struct handshake **out, struct tls_config *config,
-                                    const uint8_t client_random[AGENT_RANDOM_SIZE]);
+                                    const struct hello *hello);
 
-/* Goes on with `in`; *used bytes of it were taken.  RC_AGAIN: wants a signature, when
- * handshake_unsigned() says one, else more of `in`. */
-RC_MUST_CHECK enum rc handshake_run(struct handshake *hs, const uint8_t *in, size_t len,
-                                    size_t *used);
+/* Goes on with `in`; *used bytes of it were taken, and may have been moved.  RC_AGAIN: wants a
+ * signature, when handshake_unsigned() says one, else more of `in`. */
+RC_MUST_CHECK enum rc handshake_run(struct handshake *hs, uint8_t *in, size_t len, size_t *used);
 
 /* What waits to be signed, borrowed until handshake_signed(); NULL: nothing. */
 const struct agent_sign *handshake_unsigned(const struct handshake *hs);
@@ -88,12 +89,6 @@ void handshake_free(struct handshake *hs); /* NULL is ignored */
 
 /* A fatal alert before any key is agreed on: 7 bytes. */
 #define TLS_ALERT_SIZE 7u
-enum tls_plain_alert {
-    TLS_ALERT_ACCESS_DENIED = 49,
-    TLS_ALERT_DECODE_ERROR = 50,
-    TLS_ALERT_INTERNAL_ERROR = 80,
-    TLS_ALERT_UNRECOGNIZED_NAME = 112
-};
-void tls_alert_plain(enum tls_plain_alert alert, uint8_t out[TLS_ALERT_SIZE]);
+void tls_alert_plain(enum tls_alert alert, uint8_t out[TLS_ALERT_SIZE]);
 
 #endif

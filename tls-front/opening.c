@@ -39,7 +39,7 @@ static void say_and_close(struct conn *c, const void *bytes, size_t len)
         conn_answer(c);
 }
 
-static void alert_and_close(struct conn *c, enum tls_plain_alert alert)
+static void alert_and_close(struct conn *c, enum tls_alert alert)
 {
     uint8_t bytes[TLS_ALERT_SIZE];
 
@@ -134,7 +134,9 @@ static void on_hello(struct conn *c)
 
     if (o->hello.name[0] == '\0') {
         COUNT(w, refused_name_total)++;
-        alert_and_close(c, TLS_ALERT_UNRECOGNIZED_NAME);
+        /* RFC 8446, 9.2 has a word for a name that is wanted and not there. */
+        alert_and_close(c, o->hello.tls13 && !o->hello.names ? TLS_ALERT_MISSING_EXTENSION
+                                                             : TLS_ALERT_UNRECOGNIZED_NAME);
         return;
     }
     sm_move(&c->sm, CONN_ROUTE);
@@ -159,6 +161,7 @@ static void on_hello_bytes(struct conn *c)
 
     switch (hello_scan(&o->scan, o->in, o->len)) {
     case RC_OK:
+        hello_join(&o->scan, o->in, &o->len);
         if (hello_read(&o->scan, o->in, &o->hello) == RC_OK) {
             on_hello(c);
             break;
@@ -166,17 +169,13 @@ static void on_hello_bytes(struct conn *c)
         /* fall through */
     default:
         COUNT(c->w, hello_malformed_total)++;
-        alert_and_close(c, TLS_ALERT_DECODE_ERROR);
+        alert_and_close(c, o->scan.alert);
         break;
     case RC_AGAIN:
         break;
     case RC_UNSUPPORTED:
         COUNT(c->w, hello_malformed_total)++;
         on_plain_http(c);
-        break;
-    case RC_TOO_LARGE:
-        COUNT(c->w, hello_malformed_total)++;
-        conn_close(c, CONN_RST);
         break;
     }
 }
@@ -243,7 +242,7 @@ static void on_route_known(struct conn *c, struct route *r)
     t->connections++;
     o->route = route_ref(r);
     o->deadline_us = clock_us() + r->wake_timeout_ms * 1000ull;
-    if (handshake_new(&o->handshake, r->tls, o->hello.random)) {
+    if (handshake_new(&o->handshake, r->tls, &o->hello)) {
         conn_close(c, CONN_RST);
         return;
     }

@@ -2,7 +2,7 @@
  * tests in one process), certificates read and made, the record layer's primitives for unit tests.
  *
  * What is not named here is off: renegotiation, DTLS, CBC, static RSA, DHE, PSK without a ticket,
- * 0-RTT, SHA-1, sockets. Change it, then run scripts/setup: the library is built again. */
+ * SHA-1, sockets. Change it, then run scripts/setup: the library is built again. */
 #ifndef ROOMKEY_MBEDTLS_CONFIG_H
 #define ROOMKEY_MBEDTLS_CONFIG_H
 
@@ -90,6 +90,9 @@
 #define MBEDTLS_SSL_ALL_ALERT_MESSAGES
 #define MBEDTLS_SSL_ALPN
 #define MBEDTLS_SSL_ASYNC_PRIVATE
+/* Never accepted; without it, early data is not skipped either (RFC 8446, 4.2.10). */
+#define MBEDTLS_SSL_EARLY_DATA
+#define MBEDTLS_SSL_MAX_EARLY_DATA_SIZE 16384
 #define MBEDTLS_SSL_EXTENDED_MASTER_SECRET
 #define MBEDTLS_SSL_KEEP_PEER_CERTIFICATE
 #define MBEDTLS_SSL_MAX_FRAGMENT_LENGTH

@@ -96,13 +96,22 @@ static void tls_port(const uint8_t *data, size_t size)
     char again[HELLO_NAME_MAX + 1];
     struct hello a;
     enum rc rc, rc_pieces = RC_AGAIN;
+    uint8_t *copy;
 
     rc = hello_scan(&whole, data, size);
     for (size_t n = 0; n <= size && rc_pieces == RC_AGAIN; n++)
         rc_pieces = hello_scan(&pieces, data, n);
     /* In pieces it may be refused, or be over, before what follows is seen. */
     CHECK(rc != RC_OK || (rc_pieces == RC_OK && pieces.at == whole.at));
-    if (rc != RC_OK || hello_read(&whole, data, &a) != RC_OK)
+    if (rc != RC_OK)
+        return;
+    copy = malloc(size);
+    CHECK(copy);
+    memcpy(copy, data, size);
+    hello_join(&whole, copy, &size);
+    rc = hello_read(&whole, copy, &a);
+    free(copy);
+    if (rc != RC_OK)
         return;
     CHECK(memchr(a.name, 0, sizeof a.name));
     if (*a.name)

@@ -100,18 +100,25 @@ static void usual(void)
     records(&raw, &msg, 16384);
 }
 
+/* The alert of the last one that was refused. */
+static enum tls_alert alert;
+
 /* One call with everything, in memory that ends where the bytes end. */
 static enum rc read_all(const struct made *m, struct hello *h)
 {
     struct hello_scan s = {0};
     uint8_t *p = malloc(m->len ? m->len : 1);
+    size_t len = m->len;
     enum rc rc;
 
     memcpy(p, m->p, m->len);
-    rc = hello_scan(&s, p, m->len);
-    if (!rc)
+    rc = hello_scan(&s, p, len);
+    if (!rc) {
+        hello_join(&s, p, &len);
         rc = hello_read(&s, p, h);
+    }
     free(p);
+    alert = s.alert;
     return rc;
 }
 
@@ -144,12 +151,23 @@ static void a_hello_may_come_in_records_and_segments_of_any_size(void **state)
     for (size_t most = 1; most <= msg.len; most++) {
         struct hello_scan s = {0};
         struct hello h;
+        size_t len;
 
         records(&raw, &msg, most);
         for (size_t n = 0; n < raw.len; n++)
             assert_int_equal(hello_scan(&s, raw.p, n), RC_AGAIN);
         assert_int_equal(hello_scan(&s, raw.p, raw.len), RC_OK);
         assert_int_equal(s.at, raw.len);
+
+        /* In one record, with what came behind it still there. */
+        put(&raw, LITERAL("\x14\x03\x03\x00\x01\x01"));
+        len = raw.len;
+        hello_join(&s, raw.p, &len);
+        assert_int_equal(s.at, 5 + msg.len);
+        assert_int_equal(len, s.at + 6);
+        assert_memory_equal(raw.p + 5, msg.p, msg.len);
+        assert_memory_equal(raw.p + s.at, "\x14\x03\x03\x00\x01\x01", 6);
+        assert_int_equal(raw.p[3] << 8 | raw.p[4], msg.len);
         assert_int_equal(hello_read(&s, raw.p, &h), RC_OK);
         assert_string_equal(h.name, "acme.example");
     }
@@ -243,6 +261,16 @@ static void extensions_that_contradict_themselves_are_malformed(void **state)
         {43, LITERAL("\0")},                  /* no version */
         {43, LITERAL("\3\3\4\3")},            /* half a version */
         {43, LITERAL("\2\3\4\3")},            /* a byte too many */
+        {10, LITERAL("\0\0")},                /* no group */
+        {13, LITERAL("\0\3\4\3\4")},          /* half a signature algorithm */
+        {11, LITERAL("\2\0")},                /* a cut list of point formats */
+        {45, LITERAL("\0")},                  /* no PSK mode */
+        {51, LITERAL("\0\4\0\x1d\0\0")},      /* an empty share */
+        {51, LITERAL("\0\5\0\x1d\0\2a")},     /* a cut one */
+        {28, LITERAL("\1")},                  /* half a limit */
+        {23, LITERAL("\0")},                  /* what must be empty */
+        {42, LITERAL("\0")},                  /* likewise */
+        {41, LITERAL("\0\0\0\0")},            /* no identity */
     };
     struct hello h;
 
@@ -251,11 +279,14 @@ static void extensions_that_contradict_themselves_are_malformed(void **state)
         ext.len = 0;
         extension(&ext, bad[i].type, bad[i].p, bad[i].n);
         assert_int_equal(read_extensions(&h), RC_MALFORMED);
+        if (bad[i].type != 0) /* of two names it is another */
+            assert_int_equal(alert, TLS_ALERT_DECODE_ERROR);
     }
     ext.len = 0; /* the same one twice */
     server_name(&ext, "a.example");
     server_name(&ext, "a.example");
     assert_int_equal(read_extensions(&h), RC_MALFORMED);
+    assert_int_equal(alert, TLS_ALERT_ILLEGAL_PARAMETER);
     ext.len = 0; /* a length past the end */
     put(&ext,
         "\0\x10\0\x09"
@@ -269,26 +300,31 @@ static void what_is_no_hello_is_told_at_its_first_odd_byte(void **state)
     static const struct {
         const char *p;
         size_t n;
-        enum rc rc;
+        enum tls_alert alert;
     } cases[] = {
-        {LITERAL("G"), RC_UNSUPPORTED},
-        {LITERAL("POST / HTTP/1.1\r\n"), RC_UNSUPPORTED},
-        {LITERAL("\x80\x2e\x01"), RC_MALFORMED},             /* SSL 2 */
-        {LITERAL("\x17"), RC_MALFORMED},                     /* application data */
-        {LITERAL("\x16\x02"), RC_MALFORMED},                 /* not version 3 */
-        {LITERAL("\x16\x03\x01\x00\x00"), RC_MALFORMED},     /* an empty record */
-        {LITERAL("\x16\x03\x01\x40\x01"), RC_MALFORMED},     /* a record that is too long */
-        {LITERAL("\x16\x03\x01\x00\x05\x02"), RC_MALFORMED}, /* another message */
-        {LITERAL("\x16\x03\x01\x00\x04\x01\x01\x00\x01"), RC_TOO_LARGE},
-        {LITERAL(""), RC_AGAIN},
-        {LITERAL("\x16\x03\x01\x00"), RC_AGAIN},
+        {LITERAL("\x80\x2e\x01"), TLS_ALERT_UNEXPECTED_MESSAGE},         /* SSL 2 */
+        {LITERAL("\x17"), TLS_ALERT_UNEXPECTED_MESSAGE},                 /* application data */
+        {LITERAL("\x16\x02"), TLS_ALERT_DECODE_ERROR},                   /* not version 3 */
+        {LITERAL("\x16\x03\x01\x00\x00"), TLS_ALERT_UNEXPECTED_MESSAGE}, /* an empty record */
+        {LITERAL("\x16\x03\x01\x40\x01"), TLS_ALERT_RECORD_OVERFLOW},    /* one that is too long */
+        {LITERAL("\x16\x03\x01\x00\x05\x02"), TLS_ALERT_UNEXPECTED_MESSAGE}, /* another message */
+        {LITERAL("\x16\x03\x01\x00\x04\x01\x01\x00\x01"),
+         TLS_ALERT_ILLEGAL_PARAMETER}, /* too long */
     };
+    static const char *again[] = {"", "\x16\x03\x01"}, *http[] = {"G", "POST / HTTP/1.1\r\n"};
 
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         struct hello_scan s = {0};
 
-        assert_int_equal(hello_scan(&s, (const uint8_t *)cases[i].p, cases[i].n), cases[i].rc);
+        assert_int_equal(hello_scan(&s, (const uint8_t *)cases[i].p, cases[i].n), RC_MALFORMED);
+        assert_int_equal(s.alert, cases[i].alert);
+    }
+    for (size_t i = 0; i < 2; i++) {
+        struct hello_scan s = {0}, t = {0};
+
+        assert_int_equal(hello_scan(&s, (const uint8_t *)again[i], strlen(again[i])), RC_AGAIN);
+        assert_int_equal(hello_scan(&t, (const uint8_t *)http[i], strlen(http[i])), RC_UNSUPPORTED);
     }
 }
 
@@ -309,17 +345,53 @@ static void a_large_hello_is_read_and_a_larger_one_refused(void **state)
     struct hello h;
 
     (void)state;
+    for (unsigned more = 0; more < 2; more++) {
+        ext.len = 0;
+        server_name(&ext, "acme.example");
+        message(&msg, &ext);
+        extension(&ext, 21, padding, HELLO_MESSAGE_MAX - msg.len - 4 + more);
+        message(&msg, &ext);
+        assert_int_equal(msg.len, HELLO_MESSAGE_MAX + more);
+        records(&raw, &msg, 16384);
+        assert_int_equal(read_all(&raw, &h), more ? RC_MALFORMED : RC_OK);
+    }
+    assert_int_equal(alert, TLS_ALERT_ILLEGAL_PARAMETER);
+
     ext.len = 0;
     server_name(&ext, "acme.example");
-    extension(&ext, 21, padding, 60000);
+    extension(&ext, 21, padding, 11000);
     message(&msg, &ext);
-    records(&raw, &msg, 16384);
-    assert_int_equal(read_all(&raw, &h), RC_OK);
-    assert_string_equal(h.name, "acme.example");
-
-    records(&raw, &msg, 50); /* the same, but the heads make it too long */
+    records(&raw, &msg, 1); /* the heads make it too long */
     assert_true(raw.len > HELLO_RAW_MAX);
-    assert_int_equal(read_all(&raw, &h), RC_TOO_LARGE);
+    assert_int_equal(read_all(&raw, &h), RC_MALFORMED);
+}
+
+/* What changes with the print of a hello is what may not change in a second one. */
+static void the_print_is_of_all_that_a_second_hello_must_have_again(void **state)
+{
+    static const unsigned may[] = {21, 42, 44, 51}, must_not[] = {0x3a3a, 16};
+    struct hello h, other;
+
+    (void)state;
+    usual();
+    assert_int_equal(read_all(&raw, &h), RC_OK);
+    for (size_t i = 0; i < sizeof may / sizeof may[0]; i++) {
+        usual();
+        extension(&ext, may[i], may[i] == 51 ? "\0\0" : "", may[i] == 51 ? 2 : 0);
+        assert_int_equal(read_extensions(&other), RC_OK);
+        assert_memory_equal(h.print, other.print, sizeof h.print);
+    }
+    for (size_t i = 0; i < sizeof must_not / sizeof must_not[0]; i++) {
+        ext.len = 0;
+        server_name(&ext, "Acme.Example");
+        extension(&ext, must_not[i], LITERAL("\0\3\2h2"));
+        assert_int_equal(read_extensions(&other), RC_OK);
+        assert_memory_not_equal(h.print, other.print, sizeof h.print);
+    }
+    usual();
+    raw.p[5 + 4 + 2]++; /* the random */
+    assert_int_equal(read_all(&raw, &other), RC_OK);
+    assert_memory_not_equal(h.print, other.print, sizeof h.print);
 }
 
 int main(void)
@@ -334,6 +406,7 @@ int main(void)
         cmocka_unit_test(what_is_no_hello_is_told_at_its_first_odd_byte),
         cmocka_unit_test(what_follows_the_hello_is_refused),
         cmocka_unit_test(a_large_hello_is_read_and_a_larger_one_refused),
+        cmocka_unit_test(the_print_is_of_all_that_a_second_hello_must_have_again),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

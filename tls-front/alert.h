@@ -1,0 +1,20 @@
+/* The fatal alerts that the front chooses itself (RFC 8446, 6.2; 5246, 7.2.2). */
+#ifndef TLS_FRONT_ALERT_H
+#define TLS_FRONT_ALERT_H
+
+enum tls_alert {
+    TLS_ALERT_NONE = 0, /* on the wire it would be close_notify, which is no error */
+    TLS_ALERT_UNEXPECTED_MESSAGE = 10,
+    TLS_ALERT_BAD_RECORD_MAC = 20,
+    TLS_ALERT_RECORD_OVERFLOW = 22,
+    TLS_ALERT_HANDSHAKE_FAILURE = 40,
+    TLS_ALERT_ILLEGAL_PARAMETER = 47,
+    TLS_ALERT_ACCESS_DENIED = 49,
+    TLS_ALERT_DECODE_ERROR = 50,
+    TLS_ALERT_INTERNAL_ERROR = 80,
+    TLS_ALERT_INAPPROPRIATE_FALLBACK = 86,
+    TLS_ALERT_MISSING_EXTENSION = 109,
+    TLS_ALERT_UNRECOGNIZED_NAME = 112
+};
+
+#endif
