@@ -1,6 +1,7 @@
 #include "tls-front/handshake.h"
 
 #include <mbedtls/psa_util.h>
+#include <mbedtls/sha256.h>
 #include <mbedtls/ssl.h>
 #include <mbedtls/ssl_ticket.h>
 #include <psa/crypto.h>
@@ -27,7 +28,8 @@ struct tls_config {
     struct handshake_key keys[TLS_CERTS_MAX];
     size_t certs;
     mbedtls_ssl_ticket_context tickets;
-    uint64_t tenant;
+    uint32_t ticket_lifetime; /* seconds */
+    uint8_t scope[TICKET_SCOPE_SIZE];
     char alpn_text[ALPN_TEXT];
     const char *alpn[ALPN_MAX + 1]; /* into alpn_text */
 };
@@ -120,14 +122,32 @@ static enum rc set_alpn(struct tls_config *c, const char *alpn)
     return n == 0 ? RC_OK : from_mbedtls(mbedtls_ssl_conf_alpn_protocols(&c->conf, c->alpn));
 }
 
+/* A resumed session shows no certificate: it must be of the name that is asked for now (RFC
+ * 6066, 3), and of a certificate that is still the name's. */
+static enum rc set_scope(struct tls_config *c, const struct tls_for *who)
+{
+    mbedtls_sha256_context sha;
+    int r;
+
+    mbedtls_sha256_init(&sha);
+    r = mbedtls_sha256_starts(&sha, 0);
+    r |= mbedtls_sha256_update(&sha, (const uint8_t *)&who->tenant, sizeof who->tenant);
+    r |= mbedtls_sha256_update(&sha, (const uint8_t *)who->hostname, strlen(who->hostname) + 1);
+    for (size_t i = 0; i < c->certs; i++)
+        r |= mbedtls_sha256_update(&sha, c->chains[i].raw.p, c->chains[i].raw.len);
+    r |= mbedtls_sha256_finish(&sha, c->scope);
+    mbedtls_sha256_free(&sha);
+    return r ? RC_CRYPTO : RC_OK;
+}
+
 static enum rc rotate(struct tls_config *c, const uint8_t *secret)
 {
     struct ticket_key key;
-    enum rc rc = ticket_derive(secret, c->tenant, &key);
+    enum rc rc = ticket_derive(secret, c->scope, &key);
 
     if (!rc)
         rc = from_mbedtls(mbedtls_ssl_ticket_rotate(&c->tickets, key.name, sizeof key.name, key.key,
-                                                    sizeof key.key, TICKET_LIFETIME_S));
+                                                    sizeof key.key, c->ticket_lifetime));
     secret_wipe(&key, sizeof key);
     return rc;
 }
@@ -185,16 +205,13 @@ static int parse_ticket(void *tickets, mbedtls_ssl_session *session, unsigned ch
     return r;
 }
 
-static enum rc set_up(struct tls_config *c, const char *alpn, const struct ticket_secrets *secrets)
+static enum rc set_up(struct tls_config *c, const char *alpn)
 {
     static const uint16_t groups[] = {
         MBEDTLS_SSL_IANA_TLS_GROUP_X25519, MBEDTLS_SSL_IANA_TLS_GROUP_SECP256R1,
         MBEDTLS_SSL_IANA_TLS_GROUP_SECP384R1, MBEDTLS_SSL_IANA_TLS_GROUP_NONE};
-    enum rc rc;
-    int r;
-
-    r = mbedtls_ssl_config_defaults(&c->conf, MBEDTLS_SSL_IS_SERVER, MBEDTLS_SSL_TRANSPORT_STREAM,
-                                    MBEDTLS_SSL_PRESET_DEFAULT);
+    int r = mbedtls_ssl_config_defaults(&c->conf, MBEDTLS_SSL_IS_SERVER,
+                                        MBEDTLS_SSL_TRANSPORT_STREAM, MBEDTLS_SSL_PRESET_DEFAULT);
     if (r)
         return from_mbedtls(r);
     mbedtls_ssl_conf_rng(&c->conf, mbedtls_psa_get_random, MBEDTLS_PSA_RANDOM_STATE);
@@ -202,12 +219,20 @@ static enum rc set_up(struct tls_config *c, const char *alpn, const struct ticke
     mbedtls_ssl_conf_max_tls_version(&c->conf, MBEDTLS_SSL_VERSION_TLS1_3);
     mbedtls_ssl_conf_groups(&c->conf, groups);
     mbedtls_ssl_conf_authmode(&c->conf, MBEDTLS_SSL_VERIFY_NONE);
-    rc = set_alpn(c, alpn);
+    return set_alpn(c, alpn);
+}
+
+static enum rc set_up_tickets(struct tls_config *c, const struct tls_for *who,
+                              const struct ticket_secrets *secrets)
+{
+    enum rc rc = set_scope(c, who);
+    int r;
+
     if (rc)
         return rc;
-
+    c->ticket_lifetime = who->ticket_lifetime;
     r = mbedtls_ssl_ticket_setup(&c->tickets, mbedtls_psa_get_random, MBEDTLS_PSA_RANDOM_STATE,
-                                 MBEDTLS_CIPHER_AES_256_GCM, TICKET_LIFETIME_S);
+                                 MBEDTLS_CIPHER_AES_256_GCM, c->ticket_lifetime);
     if (r)
         return from_mbedtls(r);
     rc = tls_config_tickets(c, secrets);
@@ -219,7 +244,7 @@ static enum rc set_up(struct tls_config *c, const char *alpn, const struct ticke
 }
 
 enum rc tls_config_new(struct tls_config **out, const struct tls_pem *pems, size_t n,
-                       const char *alpn, uint64_t tenant, const struct ticket_secrets *secrets)
+                       const struct tls_for *who, const struct ticket_secrets *secrets)
 {
     struct tls_config *c;
     enum rc rc;
@@ -229,12 +254,13 @@ enum rc tls_config_new(struct tls_config **out, const struct tls_pem *pems, size
     if (!c)
         return RC_NOMEM;
     c->refs = 1;
-    c->tenant = tenant;
     mbedtls_ssl_config_init(&c->conf);
     mbedtls_ssl_ticket_init(&c->tickets);
-    rc = set_up(c, alpn, secrets);
+    rc = set_up(c, who->alpn);
     for (size_t i = 0; !rc && i < n; i++)
         rc = parse_pem(c, &pems[i]);
+    if (!rc)
+        rc = set_up_tickets(c, who, secrets);
     if (rc) {
         tls_config_unref(c);
         return rc;
@@ -576,7 +602,8 @@ static enum rc export_12(const struct handshake *hs, const struct tls_suite *sui
     memcpy(h->out.key, p + key, key);
     memcpy(h->in.iv, p + 2 * key, iv);
     memcpy(h->out.iv, p + 2 * key + iv, iv);
-    h->in.seq = h->out.seq = 1; /* Finished was 0 */
+    h->in.seq = hs->record.since; /* its Finished may have come in several records */
+    h->out.seq = 1;               /* ours was 0 */
     h->resumed = hs->sent == 0;
     secret_wipe(block, sizeof block);
     return RC_OK;

@@ -45,9 +45,18 @@ RC_MUST_CHECK enum rc tls_init(void);
 
 struct tls_config;
 
-/* `alpn` is comma-separated, best first; empty: none.  The caller's reference. */
+/* Whom for; all borrowed.  Tickets are good for what is this same, and with the same
+ * certificates. */
+struct tls_for {
+    uint64_t tenant;
+    const char *hostname;
+    const char *alpn;         /* comma-separated, best first; empty: none */
+    uint32_t ticket_lifetime; /* seconds */
+};
+
+/* The caller's reference. */
 RC_MUST_CHECK enum rc tls_config_new(struct tls_config **out, const struct tls_pem *pems, size_t n,
-                                     const char *alpn, uint64_t tenant,
+                                     const struct tls_for *who,
                                      const struct ticket_secrets *secrets);
 /* The next period has begun. */
 RC_MUST_CHECK enum rc tls_config_tickets(struct tls_config *c,

@@ -131,6 +131,7 @@ enum tls_alert handshake_record_took(struct handshake_record *r, const uint8_t *
             some = 1;
             if (r->head_len == RECORD_HEAD_SIZE) {
                 r->left = (size_t)r->head[3] << 8 | r->head[4];
+                r->since += r->changed;
                 alert = check_head(r);
             }
         } else {

@@ -31,6 +31,7 @@ struct handshake_record {
     bool retrying;        /* HelloRetryRequest was the last that we said */
     uint16_t retry_group; /* that it asks for */
     bool changed;         /* TLS 1.2: the client's ChangeCipherSpec was there */
+    uint64_t since;       /* and so many records of the client behind it */
     bool hung_up;         /* the client has sent an alert */
     uint8_t head[RECORD_HEAD_SIZE];
     size_t head_len, left; /* of the record that is being taken */

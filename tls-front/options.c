@@ -18,6 +18,7 @@ enum {
     OPT_HTTP,
     OPT_ACME,
     OPT_USER,
+    OPT_TICKETS,
     OPT_HELP,
     OPT_VERSION,
     OPT_LIMITS
@@ -40,6 +41,9 @@ static void help(void)
         "  --user NAME            what workers run as when started by root (default:\n"
         "                         roomkey-front if there is such a user, else user id 64321;\n"
         "                         the key agent likewise: roomkey-keys, or 64322)\n"
+        "  --ticket-file FILE     keep the secret of session tickets there, so that they outlive "
+        "a\n"
+        "                         restart; in memory (/run), root's alone (default: nowhere)\n"
         "\n"
         "Limits:\n",
         OPTIONS_LISTEN_MAX);
@@ -117,10 +121,15 @@ void options_parse(struct options *o, int argc, char **argv)
 #undef X
     };
     struct option longs[OPT_LIMITS - OPT_RUN + LIMITS + 1] = {
-        {"run", 1, NULL, OPT_RUN},         {"listen", 1, NULL, OPT_LISTEN},
-        {"workers", 1, NULL, OPT_WORKERS}, {"listen-http", 1, NULL, OPT_HTTP},
-        {"acme-dir", 1, NULL, OPT_ACME},   {"user", 1, NULL, OPT_USER},
-        {"help", 0, NULL, OPT_HELP},       {"version", 0, NULL, OPT_VERSION},
+        {"run", 1, NULL, OPT_RUN},
+        {"listen", 1, NULL, OPT_LISTEN},
+        {"workers", 1, NULL, OPT_WORKERS},
+        {"listen-http", 1, NULL, OPT_HTTP},
+        {"acme-dir", 1, NULL, OPT_ACME},
+        {"user", 1, NULL, OPT_USER},
+        {"ticket-file", 1, NULL, OPT_TICKETS},
+        {"help", 0, NULL, OPT_HELP},
+        {"version", 0, NULL, OPT_VERSION},
     };
     int n = OPT_LIMITS - OPT_RUN, c;
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
@@ -160,6 +169,9 @@ void options_parse(struct options *o, int argc, char **argv)
         case OPT_USER:
             o->user = optarg;
             break;
+        case OPT_TICKETS:
+            o->tickets = optarg;
+            break;
         case OPT_HELP:
             help();
             exit(0);
@@ -180,6 +192,9 @@ void options_parse(struct options *o, int argc, char **argv)
         usage("--run DIR is missing: the folder given to roomkeyd --run");
     if (o->listens == 0)
         usage("--listen ADDR:PORT is missing");
+    if (o->ticket_period < 1 || o->ticket_period > OPTIONS_TICKET_PERIOD_MAX)
+        usage("--ticket-period %u is not from 1 to %d", o->ticket_period,
+              OPTIONS_TICKET_PERIOD_MAX);
     if (o->acme_dir && !o->has_http)
         usage("--acme-dir is served on --listen-http, which is missing");
 }

@@ -12,6 +12,9 @@
 #define OPTIONS_LISTEN_MAX  8
 #define OPTIONS_WORKERS_MAX LAUNCH_CHANNELS_MAX /* each has a channel of its own */
 
+/* A ticket is good for two periods at most, and RFC 8446, 4.6.1 gives it a week. */
+#define OPTIONS_TICKET_PERIOD_MAX (7 * 24 * 3600 / 2)
+
 struct options_listen {
     struct sockaddr_storage addr;
     const char *text; /* borrowed from argv */
@@ -29,7 +32,9 @@ struct options_listen {
     X(stall, "stall", 60,                                                                    \
       "seconds for a client to take any more of an ended answer, a tenant of its full ring") \
     X(drain, "drain", 30, "seconds for open connections at SIGTERM")                         \
-    X(max_routes, "max-routes", 4096, "host names kept with their certificates, a worker")
+    X(max_routes, "max-routes", 4096, "host names kept with their certificates, a worker")   \
+    X(ticket_period, "ticket-period", 43200,                                                 \
+      "seconds until session tickets get another key; each is good for one more")
 
 struct options {
     const char *run; /* borrowed from argv, as are all texts */
@@ -39,6 +44,7 @@ struct options {
     bool has_http;
     const char *acme_dir; /* or NULL */
     const char *user;     /* or NULL: the default */
+    const char *tickets;  /* a file, or NULL */
     unsigned workers;
 #define X(name, flag, value, text) uint32_t name;
     OPTIONS_LIMITS(X)

@@ -22,6 +22,7 @@
 #include "tls-front/agent/agent.h"
 #include "tls-front/link.h"
 #include "tls-front/listen.h"
+#include "tls-front/ticket_file.h"
 #include "tls-front/worker.h"
 
 #define MS                1000ull
@@ -371,7 +372,9 @@ static uint64_t on_time(struct parent *p)
     if (now >= p->step_at) {
         ticket_secrets_step(&p->secrets);
         tell_secrets(p);
-        next = p->step_at = now + (uint64_t)TICKET_PERIOD_S * SECOND;
+        next = p->step_at = now + p->o.ticket_period * SECOND;
+        if (p->o.tickets && ticket_file_save(p->o.tickets, &p->secrets, p->step_at))
+            log_warning("after a restart, tickets of this period will not be taken");
     }
     next = on_child_time(p, &p->agent, now, next);
     for (unsigned i = 0; i < p->o.workers; i++)
@@ -452,6 +455,22 @@ static enum rc refuse_core_dumps(void)
     return RC_IO;
 }
 
+static enum rc open_tickets(struct parent *p)
+{
+    enum rc rc = RC_NOT_FOUND;
+
+    if (p->o.tickets)
+        rc = ticket_file_load(p->o.tickets, p->o.ticket_period, &p->secrets, &p->step_at);
+    if (rc == RC_NOT_FOUND) {
+        ticket_secrets_init(&p->secrets);
+        p->step_at = clock_us() + p->o.ticket_period * SECOND;
+        rc = RC_OK;
+    }
+    if (!rc && p->o.tickets)
+        rc = ticket_file_save(p->o.tickets, &p->secrets, p->step_at);
+    return rc;
+}
+
 int parent_run(const struct options *o)
 {
     static struct parent p; /* large, and one of it */
@@ -464,8 +483,8 @@ int parent_run(const struct options *o)
     if (refuse_core_dumps() || open_all(&p))
         return 1;
 
-    ticket_secrets_init(&p.secrets);
-    p.step_at = clock_us() + (uint64_t)TICKET_PERIOD_S * SECOND;
+    if (open_tickets(&p))
+        return 1;
     start_child(&p, &p.agent);
     for (unsigned i = 0; i < p.o.workers; i++)
         start_child(&p, &p.child[i]);

@@ -115,9 +115,13 @@ static enum rc read_pem(int fd, uint8_t **out, size_t *len)
     return RC_OK;
 }
 
-static enum rc load(struct worker *w, const struct control_route *m, const int *fds,
-                    struct tls_config **out)
+static enum rc load(struct worker *w, const char *hostname, const struct control_route *m,
+                    const int *fds, struct tls_config **out)
 {
+    const struct tls_for who = {.tenant = m->tenant,
+                                .hostname = hostname,
+                                .alpn = m->alpn,
+                                .ticket_lifetime = 2 * w->options->ticket_period};
     struct tls_pem pems[CONTROL_CERTS_MAX] = {0};
     enum rc rc = m->certs ? RC_OK : RC_INVAL;
 
@@ -131,7 +135,7 @@ static enum rc load(struct worker *w, const struct control_route *m, const int *
         pems[i].key = m->key[i];
     }
     if (!rc)
-        rc = tls_config_new(out, pems, m->certs, m->alpn, m->tenant, &w->secrets);
+        rc = tls_config_new(out, pems, m->certs, &who, &w->secrets);
     for (size_t i = 0; i < m->certs; i++)
         free((void *)(uintptr_t)pems[i].chain);
     return rc;
@@ -224,7 +228,7 @@ enum rc routes_put(struct worker *w, const char *hostname, const struct control_
         *out = old;
         return RC_OK;
     }
-    rc = load(w, m, fds, &tls);
+    rc = load(w, hostname, m, fds, &tls);
     if (rc) {
         log_error("the certificates of %s (tenant %s) cannot be used: %s", hostname, m->name,
                   rc_text(rc));

@@ -31,16 +31,16 @@ void ticket_secrets_step(struct ticket_secrets *s)
     CHECK(expand(s->before, info, sizeof info, s->now, sizeof s->now) == RC_OK);
 }
 
-enum rc ticket_derive(const uint8_t secret[TICKET_SECRET_SIZE], uint64_t tenant,
-                      struct ticket_key *out)
+enum rc ticket_derive(const uint8_t secret[TICKET_SECRET_SIZE],
+                      const uint8_t scope[TICKET_SCOPE_SIZE], struct ticket_key *out)
 {
     static const char label[] = "roomkey ticket key";
-    uint8_t info[sizeof label + sizeof tenant];
+    uint8_t info[sizeof label + TICKET_SCOPE_SIZE];
     uint8_t derived[TICKET_NAME_SIZE + TICKET_KEY_SIZE] = {0};
     enum rc rc;
 
     memcpy(info, label, sizeof label);
-    memcpy(info + sizeof label, &tenant, sizeof tenant);
+    memcpy(info + sizeof label, scope, TICKET_SCOPE_SIZE);
     rc = expand(secret, info, sizeof info, derived, sizeof derived);
     memcpy(out->name, derived, sizeof out->name);
     memcpy(out->key, derived + sizeof out->name, sizeof out->key);

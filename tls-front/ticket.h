@@ -1,12 +1,12 @@
-/* Session ticket keys: one secret of the front, from which each tenant's keys of
- * a period are derived.
+/* Session ticket keys: one secret of the front, from which the keys of a period are derived
+ * for each scope: a tenant's host name with its certificates (handshake.c).
  *
  * The parent makes the secret at its start and moves it on each period by a
  * one-way step, so that what leaks later opens no earlier ticket; workers are
  * given the secret of this period and the last one's, whose tickets are still
- * good.  A tenant's keys are a function of secret and tenant alone: every worker
- * has the same, a restarted one too, and a ticket of one tenant means nothing to
- * another. */
+ * good.  The keys are a function of secret and scope alone: every worker has the
+ * same, a restarted one too (and a restarted front, see ticket_file.h), and a
+ * ticket of one scope means nothing to another. */
 #ifndef TLS_FRONT_TICKET_H
 #define TLS_FRONT_TICKET_H
 
@@ -17,8 +17,7 @@
 #define TICKET_SECRET_SIZE 32
 #define TICKET_NAME_SIZE   4
 #define TICKET_KEY_SIZE    32
-#define TICKET_PERIOD_S    (12 * 3600)
-#define TICKET_LIFETIME_S  (24 * 3600) /* this period and the next */
+#define TICKET_SCOPE_SIZE  32
 
 struct ticket_secrets {
     uint8_t now[TICKET_SECRET_SIZE];
@@ -35,8 +34,8 @@ void ticket_secrets_init(struct ticket_secrets *s);
 /* The next period. */
 void ticket_secrets_step(struct ticket_secrets *s);
 
-/* RC_NOMEM: and *out is zeroes. */
-RC_MUST_CHECK enum rc ticket_derive(const uint8_t secret[TICKET_SECRET_SIZE], uint64_t tenant,
-                                    struct ticket_key *out);
+/* `scope`: a digest of whom a ticket is good for.  RC_NOMEM: and *out is zeroes. */
+RC_MUST_CHECK enum rc ticket_derive(const uint8_t secret[TICKET_SECRET_SIZE],
+                                    const uint8_t scope[TICKET_SCOPE_SIZE], struct ticket_key *out);
 
 #endif

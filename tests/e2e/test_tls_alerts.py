@@ -4,12 +4,11 @@ A row is a client that is right up to one point and wrong there.  Seen to fail: 
 does not send by itself failed before the front's own check was there.
 """
 
-import re
 import struct
 
 import pytest
 
-from house import ROOT, until
+from house import ROOT
 from tls_raw import *  # noqa: F403 - the vocabulary of the rows
 
 CASES = []
@@ -585,3 +584,42 @@ def test_a_client_that_is_wrong_is_told_what_was_wrong(house, what, version, ale
         run(c)
         assert c.alert() == ("fatal", alert)
         c.end()
+
+
+def table(title):
+    """The rows of a table of docs/TLS.md, as lists of cells."""
+    text = (ROOT / "docs/TLS.md").read_text().split(f"## {title}\n")[1].split("\n## ")[0]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("|")]
+    return rows[2:]
+
+
+def test_the_table_of_the_documentation_has_these_rows_and_no_other():
+    documented = {(what, int(f"1{v[-1]}"), alert) for alert, what, versions in table("Alerts")
+                  for v in versions.split(", ")}
+    assert documented == {(what, version, alert) for what, version, alert, *_ in CASES}
+
+
+# -- what Mbed TLS does otherwise than the RFC wants, and cannot be told
+
+
+def test_a_psk_mode_that_is_unknown_ends_the_handshake(house):
+    with Client(house) as c:
+        c.hello.set(PSK_MODES, vector(1, b"\x2a\1"))
+        c.say_hello()
+        assert c.alert() == ("fatal", "illegal_parameter")
+
+
+def test_a_sealed_change_cipher_spec_is_passed_over(house):
+    with Client(house) as c:
+        greeted(c)
+        c.say(CCS, b"\1")
+        c.say_finished13()
+        assert c.ask() == b"1.0.0\n"
+
+
+@pytest.mark.parametrize("version", [13, 12])
+def test_a_message_whose_head_is_in_two_records_ends_the_handshake(house, version):
+    with Client(house, version=version) as c:
+        greeted(c)
+        c.say(HANDSHAKE, (c.finished13() if version == 13 else c.key_exchange12())[:3])
+        assert c.alert() == ("fatal", "unexpected_message")

@@ -5,11 +5,13 @@ version and X25519 or P-256, and it proves nothing about the server: certificate
 sends is kept apart in small pieces (`Hello`, `records`), so that a test changes one and leaves the rest right.
 """
 
+import copy
 import hashlib
 import hmac
 import os
 import socket
 import struct
+import time
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, x25519
@@ -216,6 +218,21 @@ class Session:
 
     def __init__(self, version, ticket, secret, age_add=0, lifetime=0):
         self.version, self.ticket, self.secret, self.age_add, self.lifetime = version, ticket, secret, age_add, lifetime
+        self.since = time.monotonic()
+        self.extensions = {}  # of the NewSessionTicket
+
+    def key_name(self):
+        """Of the key that it is sealed with: in clear in front (Mbed TLS, ssl_ticket.c)."""
+        return self.ticket[:4]
+
+    def with_ticket(self, ticket):
+        other = copy.copy(self)
+        other.ticket = ticket
+        return other
+
+    def age(self):
+        """As it is sent: obfuscated (RFC 8446, 4.2.11.1)."""
+        return (int((time.monotonic() - self.since) * 1000) + self.age_add) & 0xffffffff
 
 
 class Client:
@@ -235,6 +252,7 @@ class Client:
         self.resumed = self.retried = False
         self.extensions = {}  # of the ServerHello (and of EncryptedExtensions)
         self.tickets = []
+        self.ccs = 0          # ChangeCipherSpec records that were passed over
 
     def __enter__(self):
         return self
@@ -273,6 +291,7 @@ class Client:
             kind, _, length = struct.unpack(">BHH", head)
             body = self.take(length)
             if self.version == 13 and kind == CCS:
+                self.ccs += 1
                 continue
             if self.read_keys and (kind == APPLICATION or self.version == 12):
                 kind, body = self.read_keys.open(kind, head, body)
@@ -321,8 +340,7 @@ class Client:
     def hello_bytes(self, prefix=b""):
         """With the binder of an offered session computed."""
         if self.session and self.version == 13 and self.session.version == 13:
-            age = (1000 + self.session.age_add) & 0xffffffff
-            identities = vector(2, vector(2, self.session.ticket) + struct.pack(">I", age))
+            identities = vector(2, vector(2, self.session.ticket) + struct.pack(">I", self.session.age()))
             self.hello.drop(PSK).set(PSK, identities + vector(2, vector(1, bytes(32))))
             early = hmac.digest(bytes(32), self.session.secret, "sha256")
             key = expand_label(derive(early, b"res binder", b""), b"finished", b"", 32)
@@ -552,3 +570,4 @@ class Client:
         length = struct.unpack(">H", body[at:at + 2])[0]
         secret = expand_label(self.resumption, b"resumption", nonce, 32)
         self.tickets.append(Session(13, body[at + 2:at + 2 + length], secret, age_add, lifetime))
+        self.tickets[-1].extensions = parse_extensions(body[at + 4 + length:])
