@@ -134,7 +134,9 @@ def test_a_ticket_does_not_outlive_its_certificate(house, version):
 def test_a_ticket_does_not_open_what_is_suspended_or_removed(house, version):
     name = f"gone{version}"
     host = f"{name}.localhost"
-    house.add_tenant(name)
+    chain, key = house.certs.make(host)
+    add = ["tenant", "add", name, "--image", "probe:1.0.0", "--host", host, "--cert", chain, "--key", key]
+    house.cli(*add)
     offered = session(house, version, host)
 
     def told():
@@ -152,8 +154,8 @@ def test_a_ticket_does_not_open_what_is_suspended_or_removed(house, version):
     house.cli("tenant", "remove", name)
     assert until(told, "the tenant is unknown") == "unrecognized_name"
 
-    # Another tenant by the same name.
-    house.add_tenant(name)
+    # Another tenant by the same name, with the same certificate.
+    house.cli(*add)
     assert not resumes(house, offered, host)
 
 

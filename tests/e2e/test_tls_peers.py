@@ -1,0 +1,101 @@
+"""Clients as people have them, on a tenant that sleeps and on one that is awake; and testssl.sh's opinion.
+
+What testssl.sh says above OK and INFO must be in EXPLAINED.  Seen to fail: with an empty EXPLAINED, and with suites that are
+older in host_config.h.  ROOMKEY_TESTSSL=full has it run all of its sections, for minutes.
+"""
+
+import json
+import os
+import re
+import socket
+import subprocess
+
+import pytest
+
+from house import DEADLINE, SLOW, until
+
+WORKERS = 1
+BOTH = pytest.mark.parametrize("version", ["1.3", "1.2"])
+ASLEEP_AND_AWAKE = pytest.mark.parametrize("awake", [False, True], ids=["asleep", "awake"])
+
+
+@pytest.fixture
+def tenant(house, request, awake):
+    """A tenant of this test's own, asleep or awake, with a page."""
+    name = "p" + re.sub(r"\W", "", request.node.name.lower().removeprefix("test_"))[:40]
+    house.add_tenant(name, "hello:1.0.0")
+    if awake:
+        house.curl(name)
+    assert bool(house.running(name)) == awake
+    return name
+
+
+def ask(host):
+    return f"GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
+
+
+def run(args, what=None, **more):
+    done = subprocess.run(list(map(str, args)), input=what, capture_output=True, text=True, timeout=2 * DEADLINE,
+                          check=False, **more)
+    return done.stdout + done.stderr
+
+
+@ASLEEP_AND_AWAKE
+@BOTH
+def test_curl(house, tenant, version):
+    seen = house.curl(tenant, "/", f"--tlsv{version}", "--tls-max", version, "-w", "%{ssl_verify_result} %{http_code}")
+    assert f"<h1>{tenant}</h1>" in seen and seen.endswith("0 200")
+
+
+@ASLEEP_AND_AWAKE
+@BOTH
+def test_openssl(house, tenant, version):
+    host = f"{tenant}.localhost"
+    said = run(["openssl", "s_client", "-connect", f"127.0.0.1:{house.port}", "-servername", host, "-verify_hostname", host,
+                "-CAfile", house.certs.ca, f"-tls{version.replace('.', '_')}", "-verify_return_error", "-ign_eof"], ask(host))
+    assert "Verify return code: 0 (ok)" in said and f"<h1>{tenant}</h1>" in said, said
+    assert f"New, TLSv{version}" in said, said
+
+
+@ASLEEP_AND_AWAKE
+@BOTH
+def test_gnutls(house, tenant, version):
+    host = f"{tenant}.localhost"
+    said = run(["gnutls-cli", "--logfile", "/dev/stderr", f"--x509cafile={house.certs.ca}", f"--sni-hostname={host}",
+                f"--verify-hostname={host}", f"--priority=NORMAL:-VERS-ALL:+VERS-TLS{version}", "-p", house.port, "127.0.0.1"],
+               ask(host))
+    assert f"<h1>{tenant}</h1>" in said and "certificate is trusted" in said, said
+    assert f"(TLS{version}-" in said, said
+
+
+@BOTH
+def test_gnutls_resumes(house, version):
+    house.curl("acme", "/version")
+    said = run(["gnutls-cli", f"--x509cafile={house.certs.ca}", "--sni-hostname=acme.localhost", "--verify-hostname=acme.localhost",
+                "--resume", "--waitresumption", f"--priority=NORMAL:-VERS-ALL:+VERS-TLS{version}", "-p", house.port, "127.0.0.1"],
+               "GET /version HTTP/1.1\r\nHost: acme.localhost\r\nConnection: close\r\n\r\n")
+    assert "This is a resumed session" in said and "\n1.0.0\n" in said.replace("\r", ""), said
+
+
+def test_wrk(house, tmp_path):
+    script = tmp_path / "here.lua"
+    script.write_text('function wrk.resolve(host, service)\n  wrk.addrs = wrk.lookup("127.0.0.1", service)\nend\n')
+    house.curl("acme", "/version")
+    said = run(["wrk", "-t1", "-c20", "-d1s", "-s", script, f"https://acme.localhost:{house.port}/version"])
+    assert "Non-2xx" not in said and "Socket errors" not in said, said
+    assert int(re.search(r"(\d+) requests in", said).group(1)) > 20, said
+
+
+@ASLEEP_AND_AWAKE
+def test_chromium(house, tenant, tmp_path):
+    """It trusts the authority as a person has it trust one: in the home folder's NSS database."""
+    home = tmp_path / "home"
+    database = f"sql:{home}/.pki/nssdb"
+    (home / ".pki/nssdb").mkdir(parents=True)
+    subprocess.run(["certutil", "-N", "-d", database, "--empty-password"], check=True)
+    subprocess.run(["certutil", "-A", "-d", database, "-t", "C,,", "-n", "ca", "-i", house.certs.ca], check=True)
+    said = run(["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+                "--disable-background-networking", "--disable-component-update", "--disable-sync", f"--user-data-dir={tmp_path}/data",
+                f"--host-resolver-rules=MAP {tenant}.localhost 127.0.0.1:{house.port}, MAP * ~NOTFOUND",
+                "--dump-dom", f"https://{tenant}.localhost/"], env={**os.environ, "HOME": str(home)})
+    assert f"<h1>{tenant}</h1>" in said and "TLSv1.3" in said, said
