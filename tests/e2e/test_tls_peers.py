@@ -7,12 +7,11 @@ older in host_config.h.  ROOMKEY_TESTSSL=full has it run all of its sections, fo
 import json
 import os
 import re
-import socket
 import subprocess
 
 import pytest
 
-from house import DEADLINE, SLOW, until
+from house import DEADLINE, in_threads
 
 WORKERS = 1
 BOTH = pytest.mark.parametrize("version", ["1.3", "1.2"])
@@ -86,6 +85,8 @@ def test_wrk(house, tmp_path):
     assert int(re.search(r"(\d+) requests in", said).group(1)) > 20, said
 
 
+@pytest.mark.only_on("sandbox", "there is no browser in the lab")
+@pytest.mark.not_sanitized("the browser takes long, and to the front it is one client more")
 @ASLEEP_AND_AWAKE
 def test_chromium(house, tenant, tmp_path):
     """It trusts the authority as a person has it trust one: in the home folder's NSS database."""
@@ -99,3 +100,44 @@ def test_chromium(house, tenant, tmp_path):
                 f"--host-resolver-rules=MAP {tenant}.localhost 127.0.0.1:{house.port}, MAP * ~NOTFOUND",
                 "--dump-dom", f"https://{tenant}.localhost/"], env={**os.environ, "HOME": str(home)})
     assert f"<h1>{tenant}</h1>" in said and "TLSv1.3" in said, said
+
+
+# -- testssl.sh
+
+# Each run is a process of its own, as most of the time is waiting.  Left out: -S (certificates, here the test's), -h (headers
+# are the tenant's own), -c (simulations of clients, above are the clients), -e and -E (each suite there is).
+SECTIONS = ["-p", "-f", "-P", "-s", "-g", "-H -I -T -BB", "-R -C -B -O", "-Z -W -A -L", "-F -J -D -4"]
+
+# What is said above OK and INFO: (severity, id) and why it is so.
+EXPLAINED = {
+    ("WARN", "engine_problem"): "of the openssl that it runs on: Debian's has no GOST",
+    ("WARN", "secure_renego"): "it asks without a server_name, which is refused; test_tls_handshake.py asks with one",
+}
+
+
+@pytest.mark.only_on("sandbox", "testssl.sh takes minutes there, and the front is the same")
+@pytest.mark.not_sanitized("testssl.sh takes minutes then, and the front is the same")
+def test_testssl_finds_nothing_that_is_not_explained(house, tmp_path):
+    full = os.environ.get("ROOMKEY_TESTSSL") == "full"
+    sections = ["--full -U"] if full else SECTIONS
+    house.curl("acme", "/version")
+
+    def scan(i):
+        out = tmp_path / f"{i}.json"
+        done = subprocess.run(["testssl", "--quiet", "--color", "0", "--warnings", "off", "--nodns", "none", "--ip", "127.0.0.1",
+                               "--add-ca", str(house.certs.ca), *sections[i].split(), "--jsonfile", str(out),
+                               f"acme.localhost:{house.port}"], stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                              timeout=1800 if full else 300, cwd=tmp_path, check=False)
+        assert out.exists() and " Done " in done.stdout, f"{sections[i]}: {done.stdout[-3000:]}{done.stderr}"
+        return json.loads(out.read_text())
+
+    findings = [f for found in in_threads(len(sections), scan) for f in found]
+    worse = {(f["severity"], f["id"]): f["finding"] for f in findings if f["severity"] not in ("OK", "INFO", "DEBUG")}
+    assert {k: v for k, v in worse.items() if k not in EXPLAINED} == {}
+    assert set(EXPLAINED) <= set(worse), "explained, and not there any more"
+    said = {f["id"]: f["finding"] for f in findings}
+    assert len(said) > 50, said
+    for version in ("SSLv2", "SSLv3", "TLS1", "TLS1_1"):
+        assert "not offered" in said[version], said[version]
+    for version in ("TLS1_2", "TLS1_3"):
+        assert said[version].startswith("offered"), said[version]

@@ -306,7 +306,7 @@ static void a_name_that_cannot_be_one_is_an_alert_without_asking(void **state)
     expect_alert(&c, SSL_AD_UNRECOGNIZED_NAME);
 }
 
-static void garbage_is_decode_error_and_plain_http_an_answer_in_kind(void **state)
+static void garbage_is_unexpected_message_and_plain_http_an_answer_in_kind(void **state)
 {
     struct rig_client c;
     uint8_t got[512];
@@ -315,7 +315,7 @@ static void garbage_is_decode_error_and_plain_http_an_answer_in_kind(void **stat
     rig_connect(&rig, &c);
     assert_int_equal(write(c.fd, "\x80\x2e\x01garbage", 10), 10);
     assert_int_equal(rig_raw(&c, got, sizeof got), 7);
-    assert_memory_equal(got, "\x15\x03\x03\0\2\2\x32", 7);
+    assert_memory_equal(got, "\x15\x03\x03\0\2\2\x0a", 7);
     rig_hang_up(&c, false);
 
     rig_connect(&rig, &c);
@@ -372,7 +372,7 @@ int main(void)
         TEST(no_instance_by_the_deadline_is_a_503_page),
         TEST(an_unknown_name_is_an_alert_and_its_owner_is_asked_each_time),
         TEST(a_name_that_cannot_be_one_is_an_alert_without_asking),
-        TEST(garbage_is_decode_error_and_plain_http_an_answer_in_kind),
+        TEST(garbage_is_unexpected_message_and_plain_http_an_answer_in_kind),
         TEST(no_session_key_stays_in_the_worker_after_its_handover),
     };
 
