@@ -1,7 +1,7 @@
 """Clients as people have them, on a tenant that sleeps and on one that is awake; and testssl.sh's opinion.
 
-What testssl.sh says above OK and INFO must be in EXPLAINED.  Seen to fail: with an empty EXPLAINED, and with suites that are
-older in host_config.h.  ROOMKEY_TESTSSL=full has it run all of its sections, for minutes.
+What testssl.sh says above OK and INFO must be in EXPLAINED.  Seen to fail: with nothing in EXPLAINED.  ROOMKEY_TESTSSL=full
+has it run all of its sections, for minutes.
 """
 
 import json
@@ -104,13 +104,16 @@ def test_chromium(house, tenant, tmp_path):
 
 # -- testssl.sh
 
-# Each run is a process of its own, as most of the time is waiting.  Left out: -S (certificates, here the test's), -h (headers
-# are the tenant's own), -c (simulations of clients, above are the clients), -e and -E (each suite there is).
-SECTIONS = ["-p", "-f", "-P", "-s", "-g", "-H -I -T -BB", "-R -C -B -O", "-Z -W -A -L", "-F -J -D -4"]
+# Each line is a process of its own, as much of the time is waiting. What is slow and said by these too, or is the tenant's
+# (-h) or the test's own (-S, certificates), is left to "full".
+SECTIONS = ["-p", "-f", "-H -I -T -BB -R -C -O", "-Z -W -A -L -F -J -D -4"]
 
 # What is said above OK and INFO: (severity, id) and why it is so.
 EXPLAINED = {
     ("WARN", "engine_problem"): "of the openssl that it runs on: Debian's has no GOST",
+    ("HIGH", "cert_expirationStatus"): "the test's certificate is for 30 days",
+    ("HIGH", "cert_notAfter"): "the same",
+    ("HIGH", "cert_revocation"): "the test's authority has no list of what it has revoked",
     ("WARN", "secure_renego"): "it asks without a server_name, which is refused; test_tls_handshake.py asks with one",
 }
 
@@ -119,7 +122,7 @@ EXPLAINED = {
 @pytest.mark.not_sanitized("testssl.sh takes minutes then, and the front is the same")
 def test_testssl_finds_nothing_that_is_not_explained(house, tmp_path):
     full = os.environ.get("ROOMKEY_TESTSSL") == "full"
-    sections = ["--full -U"] if full else SECTIONS
+    sections = ["-p -s -f -P -S -U -g"] if full else SECTIONS
     house.curl("acme", "/version")
 
     def scan(i):
@@ -127,16 +130,17 @@ def test_testssl_finds_nothing_that_is_not_explained(house, tmp_path):
         done = subprocess.run(["testssl", "--quiet", "--color", "0", "--warnings", "off", "--nodns", "none", "--ip", "127.0.0.1",
                                "--add-ca", str(house.certs.ca), *sections[i].split(), "--jsonfile", str(out),
                                f"acme.localhost:{house.port}"], stdin=subprocess.DEVNULL, capture_output=True, text=True,
-                              timeout=1800 if full else 300, cwd=tmp_path, check=False)
+                              timeout=1800, cwd=tmp_path, check=False)
         assert out.exists() and " Done " in done.stdout, f"{sections[i]}: {done.stdout[-3000:]}{done.stderr}"
         return json.loads(out.read_text())
 
     findings = [f for found in in_threads(len(sections), scan) for f in found]
     worse = {(f["severity"], f["id"]): f["finding"] for f in findings if f["severity"] not in ("OK", "INFO", "DEBUG")}
     assert {k: v for k, v in worse.items() if k not in EXPLAINED} == {}
-    assert set(EXPLAINED) <= set(worse), "explained, and not there any more"
+    gone = {id for _, id in EXPLAINED} & {f["id"] for f in findings} - {id for _, id in worse}
+    assert not gone, f"explained, and not so any more: {gone}"
     said = {f["id"]: f["finding"] for f in findings}
-    assert len(said) > 50, said
+    assert len(said) > 30, said
     for version in ("SSLv2", "SSLv3", "TLS1", "TLS1_1"):
         assert "not offered" in said[version], said[version]
     for version in ("TLS1_2", "TLS1_3"):
