@@ -14,6 +14,7 @@ from house import DEADLINE, until
 from tls_raw import *  # noqa: F403 - the client
 
 WORKERS = 1
+pytestmark = pytest.mark.only_on("sandbox", "before the handover nothing is the ground's")
 BOTH = pytest.mark.parametrize("version", [13, 12], ids=["1.3", "1.2"])
 
 

@@ -14,6 +14,7 @@ import pytest
 from house import DEADLINE, in_threads
 
 WORKERS = 1
+pytestmark = pytest.mark.only_on("sandbox", "before the handover nothing is the ground's")
 BOTH = pytest.mark.parametrize("version", ["1.3", "1.2"])
 ASLEEP_AND_AWAKE = pytest.mark.parametrize("awake", [False, True], ids=["asleep", "awake"])
 
@@ -85,7 +86,6 @@ def test_wrk(house, tmp_path):
     assert int(re.search(r"(\d+) requests in", said).group(1)) > 20, said
 
 
-@pytest.mark.only_on("sandbox", "there is no browser in the lab")
 @pytest.mark.not_sanitized("the browser takes long, and to the front it is one client more")
 @ASLEEP_AND_AWAKE
 def test_chromium(house, tenant, tmp_path):
@@ -118,7 +118,6 @@ EXPLAINED = {
 }
 
 
-@pytest.mark.only_on("sandbox", "testssl.sh takes minutes there, and the front is the same")
 @pytest.mark.not_sanitized("testssl.sh takes minutes then, and the front is the same")
 def test_testssl_finds_nothing_that_is_not_explained(house, tmp_path):
     full = os.environ.get("ROOMKEY_TESTSSL") == "full"

@@ -17,6 +17,7 @@ from house import House, SLOW, until
 from tls_raw import *  # noqa: F403 - the client
 
 WORKERS = 2
+pytestmark = pytest.mark.only_on("sandbox", "before the handover nothing is the ground's")
 BOTH = pytest.mark.parametrize("version", [13, 12], ids=["1.3", "1.2"])
 
 
