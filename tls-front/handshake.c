@@ -506,6 +506,8 @@ static enum rc next_retried(struct handshake *hs, uint8_t **in, size_t *n)
     body = (size_t)(*in)[3] << 8 | (*in)[4];
     if ((*in)[0] == RECORD_CHANGE_CIPHER_SPEC || (*in)[0] == RECORD_APPLICATION_DATA ||
         (*in)[0] == RECORD_ALERT) {
+        if (body > RECORD_MAX)
+            return fail(hs, TLS_ALERT_RECORD_OVERFLOW);
         *n = RECORD_HEAD_SIZE + body;
         return len < *n ? RC_AGAIN : RC_OK;
     }

@@ -15,6 +15,7 @@
 #include "tls-front/alert.h"
 
 #define RECORD_HEAD_SIZE 5u
+#define RECORD_MAX       (16384u + 256u) /* of one that is sealed, RFC 8446, 5.2 */
 
 enum record_type {
     RECORD_CHANGE_CIPHER_SPEC = 20,

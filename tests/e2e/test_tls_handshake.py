@@ -1,7 +1,7 @@
 """Handshakes that are unusual and right: retried, in pieces, with GREASE; and what is offered and not wanted.
 
-Seen to fail: in one-byte records without hello_join(); early data without MBEDTLS_SSL_EARLY_DATA or with
-EARLY_DATA_MAX 0; each row of the second hello in test_tls_alerts.py without next_retried().
+Seen to fail: small records without hello_join(), early data with EARLY_DATA_MAX 0, the second hello without its print
+compared, a Finished in several records with the sequence number 1 for all.
 """
 
 import os

@@ -71,8 +71,9 @@ def test_gnutls(house, tenant, version):
 @BOTH
 def test_gnutls_resumes(house, version):
     house.curl("acme", "/version")
-    said = run(["gnutls-cli", f"--x509cafile={house.certs.ca}", "--sni-hostname=acme.localhost", "--verify-hostname=acme.localhost",
-                "--resume", "--waitresumption", f"--priority=NORMAL:-VERS-ALL:+VERS-TLS{version}", "-p", house.port, "127.0.0.1"],
+    said = run(["gnutls-cli", f"--x509cafile={house.certs.ca}", "--sni-hostname=acme.localhost",
+                "--verify-hostname=acme.localhost", "--resume", "--waitresumption",
+                f"--priority=NORMAL:-VERS-ALL:+VERS-TLS{version}", "-p", house.port, "127.0.0.1"],
                "GET /version HTTP/1.1\r\nHost: acme.localhost\r\nConnection: close\r\n\r\n")
     assert "This is a resumed session" in said and "\n1.0.0\n" in said.replace("\r", ""), said
 
@@ -96,7 +97,8 @@ def test_chromium(house, tenant, tmp_path):
     subprocess.run(["certutil", "-N", "-d", database, "--empty-password"], check=True)
     subprocess.run(["certutil", "-A", "-d", database, "-t", "C,,", "-n", "ca", "-i", house.certs.ca], check=True)
     said = run(["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-                "--disable-background-networking", "--disable-component-update", "--disable-sync", f"--user-data-dir={tmp_path}/data",
+                "--disable-background-networking", "--disable-component-update", "--disable-sync",
+                f"--user-data-dir={tmp_path}/data",
                 f"--host-resolver-rules=MAP {tenant}.localhost 127.0.0.1:{house.port}, MAP * ~NOTFOUND",
                 "--dump-dom", f"https://{tenant}.localhost/"], env={**os.environ, "HOME": str(home)})
     assert f"<h1>{tenant}</h1>" in said and "TLSv1.3" in said, said
@@ -126,8 +128,8 @@ def test_testssl_finds_nothing_that_is_not_explained(house, tmp_path):
 
     def scan(i):
         out = tmp_path / f"{i}.json"
-        done = subprocess.run(["testssl", "--quiet", "--color", "0", "--warnings", "off", "--nodns", "none", "--ip", "127.0.0.1",
-                               "--add-ca", str(house.certs.ca), *sections[i].split(), "--jsonfile", str(out),
+        done = subprocess.run(["testssl", "--quiet", "--color", "0", "--warnings", "off", "--nodns", "none",
+                               "--ip", "127.0.0.1", "--add-ca", str(house.certs.ca), *sections[i].split(), "--jsonfile", str(out),
                                f"acme.localhost:{house.port}"], stdin=subprocess.DEVNULL, capture_output=True, text=True,
                               timeout=1800, cwd=tmp_path, check=False)
         assert out.exists() and " Done " in done.stdout, f"{sections[i]}: {done.stdout[-3000:]}{done.stderr}"

@@ -1,8 +1,8 @@
 """Session tickets: good with every worker and every front of this boot, for two periods, and for nobody else.
 
-A ticket that is no good makes a full handshake, never an alert.  Seen to fail: with the host name, the tenant or
-the certificates left out of the scope (handshake.c), with the file not written, with is_offered() saying yes, and
-with has_tickets() saying yes.
+A ticket that is no good makes a full handshake, never an alert.  Seen to fail: with the host name, the tenant or the
+certificates left out of the scope (handshake.c); with the file not read, its boot, rights or file system not looked at;
+with no step at the period's end; with is_offered() or has_tickets() saying yes.
 """
 
 import os
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from house import House, SLOW, until
+from house import SLOW, until
 from tls_raw import *  # noqa: F403 - the client
 
 WORKERS = 2
