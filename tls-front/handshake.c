@@ -54,6 +54,7 @@ struct handshake {
     enum tls_alert owed;    /* by what the client sent last */
     struct hello_scan scan; /* of the second hello */
     struct hello hello;     /* the first */
+    size_t first;           /* bytes of its record */
     struct stash stash;
     /* Records that were sent since the client's last byte was read. */
     unsigned sent;         /* of any type */
@@ -403,6 +404,7 @@ enum rc handshake_new(struct handshake **out, struct tls_config *config, const s
         return RC_NOMEM;
     hs->config = tls_config_ref(config);
     hs->hello = *hello;
+    hs->first = RECORD_HEAD_SIZE + hello->size;
     hs->record.early = hello->early_data;
     handshake_sign_init(&hs->sign, config->keys, config->certs, hello->random, shake, hs);
     mbedtls_ssl_init(&hs->ssl);
@@ -543,10 +545,12 @@ enum rc handshake_run(struct handshake *hs, uint8_t *in, size_t len, size_t *use
             rc = next_retried(hs, &p, &n);
             if (rc)
                 return rc;
+        } else if (!hs->record.spoken && n > hs->first) {
+            n = hs->first; /* the answer may be a HelloRetryRequest */
         }
         rc = run(hs, p, n, &took);
         *used = (size_t)(p - in) + took;
-        if (rc != RC_AGAIN || !hs->record.retrying || *used == len)
+        if (rc != RC_AGAIN || handshake_unsigned(hs) || took == 0 || *used == len)
             return rc;
     }
 }

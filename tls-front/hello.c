@@ -186,6 +186,7 @@ enum rc hello_read(struct hello_scan *s, const uint8_t *buf, struct hello *out)
 
     CHECK(s->at == RECORD_HEAD + s->need);
     wire_bytes(&in, MESSAGE_HEAD); /* hello_scan() has seen it */
+    h.size = s->need;
     h.legacy_version = tls_u16(&in);
     wire_copy(&in, h.random, sizeof h.random);
     session = tls_vector(&in, 1);

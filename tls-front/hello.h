@@ -39,6 +39,7 @@ struct hello {
     bool tls13;                    /* it offers TLS 1.3 */
     bool master_secret;            /* and extended_master_secret */
     bool early_data;
+    size_t size; /* of the message, its head included */
     uint16_t legacy_version;
     uint8_t random[32];
     unsigned suites; /* that we speak, of those offered */

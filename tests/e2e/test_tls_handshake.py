@@ -225,6 +225,27 @@ def test_early_data_for_another_servers_ticket_is_skipped(house, retry, records_
         served(c)
 
 
+def test_early_data_may_be_cut_by_the_retry(house):
+    """What came with the hello ends within a record, or within its head."""
+    for cut in (3, 5, 500):
+        with Client(house) as c:
+            c.session = foreign()
+            c.hello.set(EARLY_DATA, b"").set(KEY_SHARE, vector(2, b""))
+            early = record(APPLICATION, os.urandom(1000))
+            data = c.hello_bytes()
+            c.transcript += data
+            c.send(record(HANDSHAKE, data) + record(CCS, b"\1") + early[:cut])
+            c.read_server_hello()
+            c.hello.drop(EARLY_DATA)
+            c.retry()
+            c.send(early[cut:])
+            c.say_retried_hello()
+            c.hear_hello13()
+            c.hear_flight13()
+            c.say_finished13()
+            served(c)
+
+
 def test_early_data_without_end_is_unexpected_message(house):
     with Client(house) as c:
         c.session = foreign()
