@@ -271,10 +271,10 @@ enum rc conn_send(struct conn *c, const void *data, size_t len)
         if (out_room(c) < RECORD_ROOM_MIN) {
             if (channel_room(c->ch) < RECORD_ROOM_MIN)
                 channel_wait_room(c->ch, c);
-            rc = conn_wait(c, CONN_WAIT_WRITE, LIMIT_WRITE_MS);
+            rc = conn_wait(c, CONN_WAIT_WRITE, limit_ms(LIMIT_WRITE_MS, rk_app.write_ms));
             if (rc == RC_TIMEDOUT) {
-                rk_log(RK_INFO, "connection of %s reset: nothing read for %u s",
-                       c->info.client_addr, LIMIT_WRITE_MS / 1000);
+                rk_log(RK_INFO, "connection of %s reset: nothing read for %u ms",
+                       c->info.client_addr, limit_ms(LIMIT_WRITE_MS, rk_app.write_ms));
                 c->broken = true;
             }
             if (rc)
@@ -439,7 +439,8 @@ void conn_settle(struct conn *c)
     }
     if (c->shut && c->http.state != HTTP_SERVING) {
         if (!c->lingering) /* our end may wait for a slow client to take what is before it */
-            conn_deadline(c, c->fin_out ? LIMIT_LINGER_MS : LIMIT_WRITE_MS);
+            conn_deadline(c,
+                          c->fin_out ? LIMIT_LINGER_MS : limit_ms(LIMIT_WRITE_MS, rk_app.write_ms));
         c->lingering = true;
         if (c->in || c->plain_len)
             input_discard(c);

@@ -62,7 +62,8 @@ static void request_free(struct rk_request *req)
 void http_init(struct conn *c)
 {
     c->http.state = HTTP_WAITING;
-    conn_deadline(c, LIMIT_HEAD_MS); /* a new connection has something to say */
+    /* A new connection has something to say. */
+    conn_deadline(c, limit_ms(LIMIT_HEAD_MS, rk_app.head_ms));
 }
 
 void http_dispose(struct conn *c)
@@ -128,7 +129,7 @@ static void serve(void *arg)
         c->broken = true;
     }
     if (rc == RC_OK && req->keep_alive && drain(req))
-        conn_deadline(c, LIMIT_IDLE_MS);
+        conn_deadline(c, limit_ms(LIMIT_IDLE_MS, rk_app.idle_ms));
     else
         req->keep_alive = false;
     append(&ended, &ended_end, req);
@@ -255,7 +256,7 @@ void http_input(struct conn *c)
             http_parser_init(&c->http.parser, c->http.req);
             c->http.state = HTTP_READING;
             c->http.asked = true;
-            conn_deadline(c, LIMIT_HEAD_MS);
+            conn_deadline(c, limit_ms(LIMIT_HEAD_MS, rk_app.head_ms));
         }
         if (feed_head(c, data, len))
             begin(c->http.req);
@@ -295,7 +296,7 @@ enum rc http_read_body(struct rk_request *req, void *buf, size_t size, size_t *n
         if (rc == RC_AGAIN) {
             rc = answer_flush(req);
             if (!rc)
-                rc = conn_wait(c, CONN_WAIT_READ, LIMIT_READ_MS);
+                rc = conn_wait(c, CONN_WAIT_READ, limit_ms(LIMIT_READ_MS, rk_app.read_ms));
             if (rc == RC_TIMEDOUT)
                 req->body_fault = 408;
             else if (rc)

@@ -2,6 +2,8 @@
 #ifndef RUNTIME_LIMITS_H
 #define RUNTIME_LIMITS_H
 
+#include <stdint.h>
+
 /* HTTP requests. */
 #define LIMIT_HEAD     16384u  /* request line and fields; more is 431 */
 #define LIMIT_TARGET   8000u   /* request target; more is 414 */
@@ -11,13 +13,19 @@
 #define LIMIT_ANSWER   8192u   /* status line and fields of an answer */
 #define LIMIT_LEASES   64u
 
-/* Deadlines of a client. */
+/* Deadlines of a client; the app may have its own for the four that limit_ms() is used with. */
 #define LIMIT_IDLE_MS   75000u /* between requests: then close_notify */
 #define LIMIT_FIRST_MS  2000u  /* for a first request, once draining: then close_notify */
 #define LIMIT_HEAD_MS   10000u /* from a request's first byte to its head's last: then 408 */
 #define LIMIT_READ_MS   60000u /* rk_read without a byte from the client: then 408 */
 #define LIMIT_WRITE_MS  60000u /* rk_write without a byte taken by the client: then RESET */
 #define LIMIT_LINGER_MS 5000u  /* from our end of stream to the client's: then RESET */
+
+/* LIMIT_x_MS, or what the app says instead. */
+static inline uint32_t limit_ms(uint32_t limit, uint32_t of_app)
+{
+    return of_app ? of_app : limit;
+}
 
 /* Memory of an instance: what the image takes itself; of the rest a third is for
  * connections, a quarter for what they have sent and nobody has read, and the
