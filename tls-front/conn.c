@@ -15,12 +15,16 @@
 #include "tls-front/worker.h"
 
 #define TABLE_MIN 64u
+/* A handshake that made us sign is not ended to make room before it has had this
+ * long: under a load that is honest all would be ended half-way. */
+#define HANDSHAKE_GRACE_MS 1000u
 
 struct conns {
     struct conn **at; /* owned; NULL where free */
     uint32_t size, count;
     uint32_t *free, frees; /* indices below size with no connection */
     uint32_t serial;
+    struct conn_list opening; /* those in the gauge `handshakes`, oldest first */
 };
 
 static const struct sm_state states[CONN_STATE_NR] = {
@@ -39,7 +43,10 @@ static const struct sm_state states[CONN_STATE_NR] = {
 enum rc conns_init(struct worker *w)
 {
     w->conns = calloc(1, sizeof *w->conns);
-    return w->conns ? RC_OK : RC_NOMEM;
+    if (!w->conns)
+        return RC_NOMEM;
+    TAILQ_INIT(&w->conns->opening);
+    return RC_OK;
 }
 
 void conns_dispose(struct worker *w)
@@ -143,17 +150,41 @@ static bool is_last_file(const struct conn *c)
     return uv_fileno((const uv_handle_t *)&c->tcp, &fd) != 0 || fd >= c->w->client_files;
 }
 
+/* Nobody keeps others out by coming and saying nothing: the oldest of those makes room,
+ * else the oldest that does not go on with its handshake. */
+static bool make_room(struct worker *w)
+{
+    struct conn *c, *silent = NULL, *slow = NULL;
+
+    TAILQ_FOREACH(c, &w->conns->opening, opened)
+    {
+        if (c->sm.state == CONN_HELLO) {
+            silent = c;
+            break;
+        }
+        if (!slow && c->sm.state == CONN_HANDSHAKE &&
+            uv_now(&w->loop) - c->accepted_ms >= HANDSHAKE_GRACE_MS)
+            slow = c;
+    }
+    c = silent ? silent : slow;
+    if (!c)
+        return false;
+    OPENED(c, refused_limit);
+    conn_close(c, CONN_RST);
+    return true;
+}
+
 static bool within_limits(struct conn *c, const struct sockaddr_storage *addr)
 {
     struct worker *w = c->w;
 
     if (!rate_allow(w->rates, addr)) {
-        COUNT(w, refused_rate_total)++;
+        OPENED(c, refused_rate);
         return false;
     }
     if (w->conns->count > w->options->max_connections || is_last_file(c) ||
-        COUNT(w, handshakes) >= w->options->max_handshakes) {
-        COUNT(w, refused_limit_total)++;
+        (COUNT(w, handshakes) > w->options->max_handshakes && !make_room(w))) {
+        OPENED(c, refused_limit);
         return false;
     }
     return true;
@@ -182,6 +213,8 @@ void conn_on_connection(uv_stream_t *listener, int status)
     COUNT(w, accepted_total)++;
     COUNT(w, connections)++;
     COUNT(w, handshakes)++;
+    c->accepted_ms = uv_now(&w->loop);
+    TAILQ_INSERT_TAIL(&w->conns->opening, c, opened);
     if (uv_accept(listener, (uv_stream_t *)&c->tcp) != 0) {
         conn_close(c, CONN_FIN);
         return;
@@ -223,7 +256,14 @@ static void on_shutdown(uv_shutdown_t *req, int status)
 
 static void on_lingered(uv_timer_t *timer)
 {
+    ENDED((struct conn *)timer->data, linger_timeout);
     conn_close(timer->data, CONN_FIN);
+}
+
+static void both_ended(struct conn *c)
+{
+    ENDED(c, closed);
+    conn_close(c, CONN_FIN);
 }
 
 static void flushed(struct conn *c)
@@ -234,7 +274,7 @@ static void flushed(struct conn *c)
     if (c->fin && !c->fin_sent) {
         c->fin_sent = true;
         if (uv_shutdown(&c->shutdown, (uv_stream_t *)&c->tcp, on_shutdown) != 0) {
-            conn_close(c, CONN_FIN);
+            conn_lost(c, CONN_RST);
             return;
         }
         conn_deadline(c, c->w->options->linger * 1000ull, on_lingered);
@@ -242,7 +282,7 @@ static void flushed(struct conn *c)
     if (c->sm.state == CONN_RELAY)
         relay_flushed(c);
     else if (c->sm.state == CONN_ANSWER && c->eof)
-        conn_close(c, CONN_FIN);
+        both_ended(c);
 }
 
 static void on_written(uv_write_t *req, int status)
@@ -254,7 +294,7 @@ static void on_written(uv_write_t *req, int status)
     if (c->sm.state == CONN_CLOSED)
         return;
     if (status < 0) {
-        conn_close(c, CONN_RST);
+        conn_lost(c, CONN_RST);
         return;
     }
     c->out_at = (c->out_at + n) % CONN_OUT_SIZE;
@@ -281,7 +321,7 @@ static void write_more(struct conn *c)
     c->writing = true;
     if (uv_write(&c->write, (uv_stream_t *)&c->tcp, bufs, bufs[1].len ? 2 : 1, on_written) != 0) {
         c->writing = false;
-        conn_close(c, CONN_RST);
+        conn_lost(c, CONN_RST);
     }
 }
 
@@ -341,6 +381,7 @@ static void on_stalled(uv_timer_t *timer)
         c->unsent = unsent;
         conn_deadline(c, c->w->options->stall * 1000ull, on_stalled);
     } else {
+        ENDED(c, stall_timeout);
         conn_close(c, CONN_RST);
     }
 }
@@ -386,15 +427,17 @@ static void on_scrap(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
     if (n == UV_EOF && !c->fin_sent) { /* its end; ours is not out */
         conn_stop(c);
         c->eof = true;
+    } else if (n == UV_EOF) {
+        both_ended(c);
     } else if (n < 0) {
-        conn_close(c, CONN_FIN);
+        conn_lost(c, CONN_RST);
     }
 }
 
 void conn_answer(struct conn *c)
 {
+    CHECK(c->account == CONN_SETTLED); /* whoever has last words knows why */
     sm_move(&c->sm, CONN_ANSWER);
-    COUNT(c->w, handshakes)--;
     wake_leave(c->w, c);
     opening_free(c);
     conn_stop(c);
@@ -410,15 +453,50 @@ void conn_finish(struct conn *c)
     if (!c->eof)
         conn_read(c, scrap, on_scrap);
     else if (c->fin_sent)
-        conn_close(c, CONN_FIN);
+        both_ended(c);
+}
+
+void conn_opened(struct conn *c, enum control_counter how)
+{
+    if (c->account != CONN_OWES_OPENING)
+        return;
+    c->account = how == CONTROL_COUNTER_handovers_total ? CONN_OWES_END : CONN_SETTLED;
+    c->w->counters[how]++;
+    COUNT(c->w, handshakes)--;
+    TAILQ_REMOVE(&c->w->conns->opening, c, opened);
+}
+
+void conn_ended(struct conn *c, enum control_counter how)
+{
+    if (c->account != CONN_OWES_END)
+        return;
+    c->account = CONN_SETTLED;
+    c->w->counters[how]++;
+}
+
+void conn_lost(struct conn *c, enum conn_how how)
+{
+    if (c->sm.state == CONN_HELLO)
+        OPENED(c, hello_aborted);
+    OPENED(c, handshake_aborted);
+    ENDED(c, client_lost);
+    conn_close(c, how);
+}
+
+void conn_unwritten(struct conn *c, enum rc why)
+{
+    if (why == RC_IO)
+        conn_lost(c, CONN_RST);
+    else
+        conn_close(c, CONN_RST);
 }
 
 void conn_close(struct conn *c, enum conn_how how)
 {
     if (c->sm.state == CONN_CLOSED)
         return;
-    if (c->sm.state != CONN_RELAY && c->sm.state != CONN_ANSWER)
-        COUNT(c->w, handshakes)--;
+    OPENED(c, opening_dropped);
+    ENDED(c, dropped);
     COUNT(c->w, connections)--;
     sm_move(&c->sm, CONN_CLOSED);
     if (c->opening)

@@ -17,6 +17,7 @@
 #include <sys/queue.h>
 #include <uv.h>
 
+#include "common/core/control.h"
 #include "common/core/handover.h"
 #include "common/core/sm.h"
 
@@ -35,6 +36,13 @@ enum conn_state {
     CONN_STATE_NR
 };
 
+/* What /metrics is still owed about a connection. */
+enum conn_account {
+    CONN_OWES_OPENING, /* how its opening ended; it is one of the gauge `handshakes` */
+    CONN_OWES_END,     /* how it ended, handed over as it was */
+    CONN_SETTLED,
+};
+
 /* What the socket did not take yet; a ring of CONN_OUT_SIZE bytes while there is
  * any.  At most a flight of the handshake and the credit that a tenant has. */
 #define CONN_OUT_SIZE (128u << 10)
@@ -43,6 +51,8 @@ struct conn {
     struct worker *w;
     uint64_t id; /* table index, serial in the high half */
     struct sm sm;
+    enum conn_account account;
+    uint64_t accepted_ms; /* uv_now() */
     uv_tcp_t tcp;
     uv_timer_t timer;
     unsigned handles; /* of libuv, not yet closed */
@@ -69,6 +79,7 @@ struct conn {
     bool close_got;       /* the tenant's end */
     bool reset;           /* RESET is to be sent: nothing else may */
 
+    TAILQ_ENTRY(conn) opened; /* among all that owe their opening, by age */
     TAILQ_ENTRY(conn) queued; /* in a wake, or blocked on its channel */
     TAILQ_ENTRY(conn) on_channel;
 };
@@ -91,7 +102,7 @@ void conn_read(struct conn *c, uv_alloc_cb alloc, uv_read_cb read);
 void conn_stop(struct conn *c);
 
 /* Sends, or keeps what the socket does not take.  RC_FULL: more than it may keep;
- * RC_IO: the client is gone.  conn_close() is left to the caller. */
+ * RC_IO: the client is gone.  Closing is left to the caller. */
 RC_MUST_CHECK enum rc conn_write(struct conn *c, const uv_buf_t *bufs, unsigned n);
 /* FIN, after all that was written, for which the client has `stall` from each byte
  * to the next; from FIN on it has `linger` to end too. */
@@ -108,8 +119,20 @@ void conn_answer(struct conn *c);
 /* The same after conn_fin() in RELAY, off the channel. */
 void conn_finish(struct conn *c);
 
+/* Tells /metrics how its opening ended, or after the handover how it ended itself;
+ * without effect when that is told already, or not owed.  What conn_close() finds
+ * untold is our own doing. */
+void conn_opened(struct conn *c, enum control_counter how);
+void conn_ended(struct conn *c, enum control_counter how);
+#define OPENED(c, name) conn_opened(c, CONTROL_COUNTER_##name##_total)
+#define ENDED(c, name)  conn_ended(c, CONTROL_COUNTER_relay_##name##_total)
+
 enum conn_how { CONN_FIN, CONN_RST };
 void conn_close(struct conn *c, enum conn_how how);
+/* The client is gone, whatever was going on: counted as that, and closed. */
+void conn_lost(struct conn *c, enum conn_how how);
+/* What conn_write() could not do: conn_lost(), or closed as our own doing. */
+void conn_unwritten(struct conn *c, enum rc why);
 /* It may be freed now: idempotent, called when one of the reasons not to ends. */
 void conn_settle(struct conn *c);
 

@@ -14,9 +14,8 @@
 #include "tls-front/wake.h"
 #include "tls-front/worker.h"
 
-#define IN_MIN          2048u
-#define IN_MAX          HELLO_RAW_MAX /* also what fits in a new connection's credit */
-#define DEFAULT_WAKE_MS 10000u
+#define IN_MIN 2048u
+#define IN_MAX HELLO_RAW_MAX /* also what fits in a new connection's credit */
 
 static void on_route_known(struct conn *c, struct route *r);
 static void shake(struct conn *c);
@@ -32,9 +31,10 @@ static uint32_t since_first(const struct opening *o)
 static void say_and_close(struct conn *c, const void *bytes, size_t len)
 {
     uv_buf_t buf = uv_buf_init((char *)(uintptr_t)bytes, (unsigned)len);
+    enum rc rc = conn_write(c, &buf, 1);
 
-    if (conn_write(c, &buf, 1))
-        conn_close(c, CONN_RST);
+    if (rc)
+        conn_unwritten(c, rc);
     else
         conn_answer(c);
 }
@@ -51,7 +51,7 @@ static void on_hello_late(uv_timer_t *timer)
 {
     struct conn *c = timer->data;
 
-    COUNT(c->w, hello_timeout_total)++;
+    OPENED(c, hello_timeout);
     conn_close(c, CONN_RST);
 }
 
@@ -59,7 +59,7 @@ static void on_handshake_late(uv_timer_t *timer)
 {
     struct conn *c = timer->data;
 
-    COUNT(c->w, handshake_timeout_total)++;
+    OPENED(c, handshake_timeout);
     conn_close(c, CONN_RST);
 }
 
@@ -82,10 +82,10 @@ void opening_on_refused(struct conn *c, enum rc why)
         unavailable_answer(c);
     } else if (c->sm.state == CONN_ROUTE) {
         if (why == RC_NOT_FOUND) {
-            COUNT(c->w, refused_name_total)++;
+            OPENED(c, refused_name);
             alert_and_close(c, TLS_ALERT_UNRECOGNIZED_NAME);
         } else {
-            COUNT(c->w, wake_failed_total)++;
+            OPENED(c, wake_failed);
             alert_and_close(c,
                             why == RC_DENIED ? TLS_ALERT_ACCESS_DENIED : TLS_ALERT_INTERNAL_ERROR);
         }
@@ -133,7 +133,7 @@ static void on_hello(struct conn *c)
     struct route *r;
 
     if (o->hello.name[0] == '\0') {
-        COUNT(w, refused_name_total)++;
+        OPENED(c, refused_name);
         /* RFC 8446, 9.2 has a word for a name that is wanted and not there. */
         alert_and_close(c, o->hello.tls13 && !o->hello.names ? TLS_ALERT_MISSING_EXTENSION
                                                              : TLS_ALERT_UNRECOGNIZED_NAME);
@@ -141,8 +141,8 @@ static void on_hello(struct conn *c)
     }
     sm_move(&c->sm, CONN_ROUTE);
     conn_stop(c); /* what follows the hello can wait in the kernel */
-    conn_deadline(c, DEFAULT_WAKE_MS, on_wake_late);
-    o->deadline_us = clock_us() + DEFAULT_WAKE_MS * 1000ull;
+    conn_deadline(c, w->options->route_timeout * 1000ull, on_wake_late);
+    o->deadline_us = clock_us() + w->options->route_timeout * 1000000ull;
     r = routes_find(w, o->hello.name);
     if (r && r->stale)
         r = NULL;
@@ -168,13 +168,13 @@ static void on_hello_bytes(struct conn *c)
         }
         /* fall through */
     default:
-        COUNT(c->w, hello_malformed_total)++;
+        OPENED(c, hello_malformed);
         alert_and_close(c, o->scan.alert);
         break;
     case RC_AGAIN:
         break;
     case RC_UNSUPPORTED:
-        COUNT(c->w, hello_malformed_total)++;
+        OPENED(c, hello_malformed);
         on_plain_http(c);
         break;
     }
@@ -189,11 +189,13 @@ static void on_bytes(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
     if (n == 0)
         return;
     if (n < 0) {
-        if (o->handshake)
-            COUNT(c->w, handshake_failed_total)++;
-        else if (o->len > 0)
-            COUNT(c->w, hello_malformed_total)++;
-        conn_close(c, n == UV_EOF ? CONN_FIN : CONN_RST);
+        if (n != UV_ENOBUFS) {
+            conn_lost(c, n == UV_EOF ? CONN_FIN : CONN_RST);
+            return;
+        }
+        if (c->sm.state == CONN_HANDSHAKE) /* no room: no handshake has as much to say */
+            OPENED(c, handshake_failed);
+        conn_close(c, CONN_RST);
         return;
     }
     if (o->first_us == 0) {
@@ -234,7 +236,7 @@ static void on_route_known(struct conn *c, struct route *r)
 
     o->times.route_us = since_first(o);
     if (t->max_connections && t->connections >= t->max_connections) {
-        COUNT(c->w, refused_limit_total)++;
+        OPENED(c, refused_limit);
         conn_close(c, CONN_RST);
         return;
     }
@@ -287,19 +289,19 @@ static void shake(struct conn *c)
     struct opening *o = c->opening;
     const struct agent_sign *what;
     size_t used;
-    enum rc rc = handshake_run(o->handshake, o->in, o->len, &used);
+    enum rc rc = handshake_run(o->handshake, o->in, o->len, &used), sent;
 
     o->len -= used;
     memmove(o->in, o->in + used, o->len);
     what = handshake_unsigned(o->handshake);
     if (what) {
         have_signed(c, what);
-    } else if (send_out(c)) {
-        conn_close(c, CONN_RST);
+    } else if ((sent = send_out(c))) {
+        conn_unwritten(c, sent);
     } else if (rc == RC_AGAIN) {
         conn_read(c, on_room, on_bytes);
     } else if (rc) {
-        COUNT(c->w, handshake_failed_total)++;
+        OPENED(c, handshake_failed);
         conn_answer(c); /* the alert is the last word */
     } else {
         o->times.handshake_us = since_first(o);

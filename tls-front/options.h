@@ -25,6 +25,7 @@ struct options_listen {
     X(max_connections, "max-connections", 10000, "open connections a worker")                \
     X(max_handshakes, "max-handshakes", 1000, "handshakes in progress a worker")             \
     X(hello_timeout, "hello-timeout", 10, "seconds for the whole ClientHello")               \
+    X(route_timeout, "route-timeout", 10, "seconds for roomkeyd's word on a host name")      \
     X(handshake_timeout, "handshake-timeout", 10, "seconds for the handshake after it")      \
     X(rate, "rate", 2000,                                                                    \
       "new connections a second from one source (IPv6: a /64), a worker; 0: any")            \

@@ -44,7 +44,7 @@ static enum rc put_handover(struct conn *c)
     if (!rc)
         rc = channel_put(c->channel, MUX_OPEN, c->id, buf, (uint32_t)len);
     if (!rc) {
-        COUNT(c->w, handovers_total)++;
+        OPENED(c, handovers);
         COUNT(c->w, resumed_total) += h.resumed;
     }
     secret_wipe(buf, sizeof buf);
@@ -95,7 +95,6 @@ static enum rc put_opening(struct conn *c)
 void relay_begin(struct conn *c, struct channel *ch)
 {
     sm_move(&c->sm, CONN_RELAY);
-    COUNT(c->w, handshakes)--;
     c->credit = c->window = MUX_CREDIT_INITIAL;
     channel_join(ch, c);
     relay_resume(c);
@@ -142,7 +141,7 @@ static void on_bytes(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
         c->eof = true;
         relay_resume(c);
     } else if (n < 0) {
-        conn_close(c, CONN_RST);
+        conn_lost(c, CONN_RST);
     }
 }
 
@@ -164,8 +163,10 @@ static enum rc put_credit(struct conn *c)
 
 static void close_if_over(struct conn *c)
 {
-    if (c->close_sent && c->close_got && c->fin_sent)
+    if (c->close_sent && c->close_got && c->fin_sent) {
+        ENDED(c, closed);
         conn_close(c, CONN_FIN);
+    }
 }
 
 void relay_resume(struct conn *c)
@@ -248,8 +249,11 @@ void relay_lost(struct conn *c)
         conn_settle(c);
     else if (c->close_got)
         conn_finish(c);
-    else
+    else {
+        OPENED(c, wake_failed); /* it was still to be handed over */
+        ENDED(c, tenant_lost);
         conn_close(c, CONN_RST);
+    }
 }
 
 /* Each returns NULL, or what is wrong with the frame. */
@@ -285,8 +289,12 @@ static const char *take_data(struct conn *c, const struct mux_head *head,
         return "DATA came without credit";
     c->window -= head->len;
     c->channel->bytes += head->len;
-    if (head->len > 0 && conn_write(c, bufs, payload->len[1] ? 2 : 1))
-        conn_close(c, CONN_RST);
+    if (head->len > 0) {
+        enum rc rc = conn_write(c, bufs, payload->len[1] ? 2 : 1);
+
+        if (rc)
+            conn_unwritten(c, rc);
+    }
     return NULL;
 }
 

@@ -24,7 +24,7 @@ void unavailable_answer(struct conn *c)
     struct tls_bytes *out = handshake_out(hs);
     uv_buf_t buf;
 
-    COUNT(c->w, wake_failed_total)++;
+    OPENED(c, wake_failed);
     if (handshake_answer(hs, page, sizeof page - 1)) {
         conn_close(c, CONN_RST);
         return;

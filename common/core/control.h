@@ -16,7 +16,7 @@
 
 #include "common/core/rc.h"
 
-#define CONTROL_VERSION   1
+#define CONTROL_VERSION   2
 #define CONTROL_SIZE_MAX  4096u /* bytes of a message */
 #define CONTROL_CERTS_MAX 4     /* certificates of one hostname: EC, RSA, … */
 #define CONTROL_FDS_MAX   CONTROL_CERTS_MAX
@@ -50,23 +50,34 @@ enum control_type {
 
 /* Counters of a worker, in this order on the wire; all only grow but the first
  * three.  The names are those of /metrics: roomkey_front_<name>. */
-#define CONTROL_COUNTERS(X)                                    \
-    X(connections) /* gauge: open */                           \
-    X(handshakes)  /* gauge: in progress */                    \
-    X(routes)      /* gauge: cached */                         \
-    X(accepted_total)                                          \
-    X(handovers_total)                                         \
-    X(resumed_total)                                           \
-    X(refused_limit_total) /* connection or handshake limit */ \
-    X(refused_rate_total)  /* per-source rate */               \
-    X(refused_name_total)  /* no or unknown server name */     \
-    X(hello_malformed_total)                                   \
-    X(hello_timeout_total)                                     \
-    X(handshake_failed_total)                                  \
-    X(handshake_timeout_total)                                 \
-    X(wake_failed_total) /* answered 503 */                    \
-    X(bytes_in_total)    /* from clients */                    \
-    X(bytes_out_total)   /* to clients */
+#define CONTROL_COUNTERS(X)                                                                \
+    X(connections) /* gauge: open */                                                       \
+    X(handshakes)  /* gauge: in progress */                                                \
+    X(routes)      /* gauge: cached */                                                     \
+    X(accepted_total)                                                                      \
+    /* How its opening ended, once for each: they and `handshakes` make accepted_total. */ \
+    X(handovers_total)                                                                     \
+    X(refused_limit_total) /* a limit; or ended to make room: it still owed us a word */   \
+    X(refused_rate_total)  /* per-source rate */                                           \
+    X(refused_name_total)  /* no or unknown server name */                                 \
+    X(hello_malformed_total)                                                               \
+    X(hello_timeout_total)                                                                 \
+    X(hello_aborted_total) /* the client left before its hello was whole */                \
+    X(handshake_failed_total)                                                              \
+    X(handshake_timeout_total)                                                             \
+    X(handshake_aborted_total) /* the client left after its hello */                       \
+    X(wake_failed_total)       /* no route or no instance: 503, an alert, or reset */      \
+    X(opening_dropped_total)   /* our own doing: at the end of a drain, out of memory */   \
+    /* How it ended after the handover; they and what is open make handovers_total. */     \
+    X(relay_closed_total)      /* both sides said so */                                    \
+    X(relay_client_lost_total) /* reset, or gone */                                        \
+    X(relay_tenant_lost_total) /* reset by the tenant, or its instance is gone */          \
+    X(relay_stall_timeout_total)                                                           \
+    X(relay_linger_timeout_total)                                                          \
+    X(relay_dropped_total) /* our own doing, as above */                                   \
+    X(resumed_total)                                                                       \
+    X(bytes_in_total)  /* from clients */                                                  \
+    X(bytes_out_total) /* to clients */
 
 enum control_counter {
 #define X(name) CONTROL_COUNTER_##name,

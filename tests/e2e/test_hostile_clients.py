@@ -1,52 +1,21 @@
 """Bad input from the network: the right alert, nothing lost, nobody else notices."""
 
+import collections
+import itertools
 import socket
 import ssl
 import struct
 
 import pytest
 
-from house import DEADLINE, get
+from clients import Account, alert_of, client_hello, metrics, raw, record, records, reset, rest_of
+from house import get
 
+WORKERS = 1
 UNRECOGNIZED_NAME = 112
+ACCESS_DENIED = 49
 DECODE_ERROR = 50
-
-
-def raw(house):
-    return socket.create_connection(("127.0.0.1", house.port), DEADLINE)
-
-
-def alert_of(sock):
-    """The (level, description) of the alert that comes, or None when the connection just ends."""
-    data = b""
-    try:
-        while len(data) < 7:
-            more = sock.recv(4096)
-            if not more:
-                break
-            data += more
-    except ConnectionResetError:
-        pass
-    return (data[5], data[6]) if len(data) >= 7 and data[0] == 21 else None
-
-
-def client_hello(names=("acme.localhost",)):
-    sni = b""
-    if names:
-        entries = b"".join(b"\0" + struct.pack(">H", len(n)) + n.encode() for n in names)
-        body = struct.pack(">H", len(entries)) + entries
-        sni = struct.pack(">HH", 0, len(body)) + body
-    versions = struct.pack(">HHB", 43, 3, 2) + b"\x03\x04"
-    groups = struct.pack(">HHH", 10, 4, 2) + b"\x00\x1d"
-    sigs = struct.pack(">HHH", 13, 4, 2) + b"\x04\x03"
-    share = struct.pack(">HHHHH", 51, 38, 36, 29, 32) + bytes(range(1, 33))
-    ext = sni + versions + groups + sigs + share
-    body = b"\x03\x03" + bytes(32) + b"\0" + struct.pack(">H", 2) + b"\x13\x01" + b"\1\0" + struct.pack(">H", len(ext)) + ext
-    return b"\1" + struct.pack(">I", len(body))[1:] + body
-
-
-def record(payload, kind=22):
-    return struct.pack(">BHH", kind, 0x0301, len(payload)) + payload
+ILLEGAL_PARAMETER = 47
 
 
 @pytest.mark.parametrize("names", [("unknown.localhost",), ("127.0.0.1",), ("acme.localhost.evil.example",)])
@@ -74,12 +43,7 @@ def test_a_malformed_hello_is_decode_error(house, what, data):
 def test_what_is_no_hello_ends_the_connection(house, data):
     with raw(house) as sock:
         sock.sendall(data)
-        alert_of(sock)
-        try:
-            while sock.recv(4096):
-                pass
-        except ConnectionResetError:
-            pass
+        rest_of(sock)
     assert house.curl("acme", "/version") == "1.0.0\n"
 
 
@@ -145,18 +109,123 @@ def test_a_reset_in_mid_download_leaves_the_tenant_well(house):
     sock = house.connect("acme")
     sock.sendall(b"GET /bytes/1000000000 HTTP/1.1\r\nHost: acme.localhost\r\n\r\n")
     sock.recv(1000)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    sock.close()
+    reset(sock)
     with house.connect("acme") as again:
         assert get(again, "acme.localhost", "/version") == (200, b"1.0.0\n")
 
 
-def test_a_slow_hello_is_ended(make_house):
-    house = make_house(front=["--hello-timeout", "1"])
+# -- nothing is booted for nobody
+
+
+numbers = itertools.count(10)
+
+
+@pytest.fixture
+def sleeper(house):
+    """(host name, name) of a tenant that sleeps."""
+    name = f"sl{next(numbers)}"  # as long as acme
+    house.add_tenant(name)
+    return f"{name}.localhost", name
+
+
+def boots(house):
+    seen = metrics(house)
+    return seen["starts_total"], seen["wake_requests_total"]
+
+
+def test_no_part_of_a_hello_boots_anything(house, sleeper):
+    """Seen to fail: with wake_join() called from on_hello_bytes() of tls-front/opening.c as soon as there is any byte."""
+    host, name = sleeper
+    account, before = Account(house), boots(house)
+    hello = record(client_hello([host]))
+    cuts = [*range(1, 12), *range(12, len(hello), 7), len(hello) - 1]
+    for cut in cuts:
+        with raw(house) as sock:
+            sock.sendall(hello[:cut])
+    assert account.since(len(cuts)) == {"hello_aborted": len(cuts)}
+    assert boots(house) == before and not house.running(name)
+    assert not [e for e in house.events(name) if e["kind"] != "tenant added"], house.events(name)
+
+
+@pytest.mark.parametrize("fault", [lambda hello: hello[:-40], lambda hello: hello + b"xyz"], ids=["cut", "trailed"])
+def test_no_malformed_hello_boots_anything(house, sleeper, fault):
+    host, name = sleeper
+    body = fault(client_hello([host]))[4:]
+    before = boots(house)
     with raw(house) as sock:
-        sock.sendall(record(client_hello())[:30])
-        try:
-            while sock.recv(4096):
-                pass
-        except ConnectionResetError:
-            pass
+        sock.sendall(record(b"\1" + len(body).to_bytes(3, "big") + body))
+        assert alert_of(sock) == (2, DECODE_ERROR)
+    assert boots(house) == before and not house.running(name)
+
+
+def test_nothing_is_booted_for_a_suspended_or_unknown_tenant(house, sleeper):
+    """Seen to fail: without the look at `suspended` in orchestrator/tenant_wait.c an instance starts."""
+    host, name = sleeper
+    house.cli("tenant", "suspend", name)
+    account, starts = Account(house), boots(house)[0]
+    for hostname, alert in ((host, ACCESS_DENIED), (f"x.{host}", UNRECOGNIZED_NAME), (host.split(".")[0], UNRECOGNIZED_NAME)):
+        with raw(house) as sock:
+            sock.sendall(record(client_hello([hostname])))
+            assert alert_of(sock) == (2, alert), hostname
+    assert account.since(3) == {"wake_failed": 1, "refused_name": 2}
+    assert boots(house)[0] == starts and not house.running(name)
+
+
+# -- each is counted, once
+
+
+REFUSED = {
+    "an unknown name": (record(client_hello(["unknown.localhost"])), "refused_name"),
+    "no name": (record(client_hello([])), "refused_name"),
+    "an empty hello": (record(b"\1\0\0\0"), "hello_malformed"),
+    "plain HTTP": (b"GET / HTTP/1.1\r\n\r\n", "hello_malformed"),
+    "no TLS": (b"\0" * 100, "hello_malformed"),
+    "too large a hello": (records(client_hello(padding=65000)), "hello_malformed"),
+    "an alert behind the hello": (record(client_hello()) + record(b"\2\x28", 21), "handshake_failed"),
+}
+
+
+def test_what_is_refused_is_counted_once(house):
+    """Seen to fail: with another COUNT(c->w, refused_name_total)++ in alert_and_close() of tls-front/opening.c."""
+    account = Account(house)
+    for what, (data, _) in REFUSED.items():
+        for _ in range(3):
+            with raw(house) as sock:
+                sock.sendall(data)
+                assert len(rest_of(sock)) > 0 or what == "an alert behind the hello"
+    assert account.since(3 * len(REFUSED)) == collections.Counter([reason for _, reason in REFUSED.values()] * 3)
+
+
+# -- large hellos
+
+LARGEST = 1 << 14  # bytes of the message, with its head: HELLO_MESSAGE_MAX of tls-front/hello.h
+RAW = 1 << 16  # with the heads of its records
+
+
+def large(size):
+    hello = client_hello(padding=size - len(client_hello()) - 4)
+    assert len(hello) == size
+    return hello
+
+
+@pytest.mark.parametrize("data", [record(large(LARGEST)), records(large(LARGEST), 5000), records(large(10_000), 1)],
+                         ids=["one record", "some records", "a record a byte"])
+def test_a_hello_of_the_largest_size_is_served(house, data):
+    assert len(data) < RAW
+    with raw(house) as sock:
+        sock.sendall(data)
+        got = rest_of(sock, 7)
+        assert got[:1] == b"\x16", f"not a ServerHello: {got[:7]}"
+
+
+@pytest.mark.parametrize("data", [records(large(LARGEST + 1), 5000), records(large(60_000)), records(large(LARGEST), 1)],
+                         ids=["a byte more", "much more", "too many records"])
+def test_a_larger_hello_is_illegal_parameter_and_boots_nothing(house, sleeper, data):
+    """Seen to fail: without the look at HELLO_MESSAGE_MAX in tls-front/hello.c Mbed TLS ends it, without an alert, after the wake."""
+    host, name = sleeper
+    before = boots(house)
+    data = data.replace(b"acme.localhost", host.encode())  # lies in one record, or is never come to
+    with raw(house) as sock:
+        sock.sendall(data)
+        assert alert_of(sock) == (2, ILLEGAL_PARAMETER)
+    assert boots(house) == before and not house.running(name)

@@ -1,0 +1,259 @@
+"""Clients that stop where they like, and what the front's counters must say of them.
+
+A Client does a TLS handshake over a bare socket, step by step, so that a test can end, stall or cut the
+connection at any byte.  An Account holds /metrics against what a test did: each accepted connection is
+counted for one reason, and the gauges come back to zero.
+"""
+
+import collections
+import re
+import select
+import socket
+import ssl
+import struct
+from pathlib import Path
+
+from house import DEADLINE, SLOW, until
+
+RST = struct.pack("ii", 1, 0)
+
+# -- bytes
+
+def client_hello(names=("acme.localhost",), padding=0):
+    """The message; with so many bytes of padding (RFC 7685) in as many extensions as that takes."""
+    sni = b""
+    if names:
+        entries = b"".join(b"\0" + struct.pack(">H", len(n)) + n.encode() for n in names)
+        body = struct.pack(">H", len(entries)) + entries
+        sni = struct.pack(">HH", 0, len(body)) + body
+    versions = struct.pack(">HHB", 43, 3, 2) + b"\x03\x04"
+    groups = struct.pack(">HHH", 10, 4, 2) + b"\x00\x1d"
+    sigs = struct.pack(">HHH", 13, 4, 2) + b"\x04\x03"
+    share = struct.pack(">HHHHH", 51, 38, 36, 29, 32) + bytes(range(1, 33))
+    pad = struct.pack(">HH", 21, padding) + bytes(padding) if padding else b""
+    ext = sni + versions + groups + sigs + share + pad
+    body = b"\x03\x03" + bytes(32) + b"\0" + struct.pack(">H", 2) + b"\x13\x01" + b"\1\0" + struct.pack(">H", len(ext)) + ext
+    return b"\1" + struct.pack(">I", len(body))[1:] + body
+
+
+def record(payload, kind=22):
+    return struct.pack(">BHH", kind, 0x0301, len(payload)) + payload
+
+
+def records(payload, size=1 << 14):
+    return b"".join(record(payload[i:i + size]) for i in range(0, len(payload), size))
+
+
+def raw(house):
+    return socket.create_connection(("127.0.0.1", house.port), DEADLINE)
+
+
+def alert_of(sock):
+    """The (level, description) of the alert that comes, or None when the connection just ends."""
+    data = rest_of(sock, 7)
+    return (data[5], data[6]) if len(data) >= 7 and data[0] == 21 else None
+
+
+def rest_of(sock, most=None):
+    """What comes until the end, in whatever way it ends, or until there are `most` bytes."""
+    data = bytearray()
+    try:
+        while most is None or len(data) < most:
+            more = sock.recv(1 << 16)
+            if not more:
+                break
+            data += more
+    except ConnectionResetError:
+        pass
+    return bytes(data)
+
+
+def reset(sock):
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RST)
+    sock.close()
+
+
+# -- a client
+
+class Client:
+    def __init__(self, house, host="acme.localhost", version=None, narrow=False):
+        self.host = host
+        self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self.tls = house.context(version).wrap_bio(self.incoming, self.outgoing, server_hostname=host)
+        self.sock = socket.socket()
+        self.sock.settimeout(DEADLINE)
+        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if narrow:
+            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        self.sock.connect(("127.0.0.1", house.port))
+
+    def hello(self):
+        """The bytes of the ClientHello, not sent."""
+        try:
+            self.tls.do_handshake()
+        except ssl.SSLWantReadError:
+            pass
+        return self.outgoing.read()
+
+    def until_server_hello(self):
+        """Sends the hello; back when something of the answer is there, which nobody has read."""
+        self.sock.sendall(self.hello())
+        assert self.sock.recv(1, socket.MSG_PEEK), "the front ended the connection"
+
+    def finished(self):
+        """The bytes of the last flight, not sent."""
+        if self.tls.version() is None and not self.outgoing.pending:
+            self.until_server_hello()
+        while True:
+            try:
+                self.tls.do_handshake()
+                return self.outgoing.read()
+            except ssl.SSLWantReadError:
+                if self.outgoing.pending:  # TLS 1.2: this is it, and the server's Finished is to come
+                    return self.outgoing.read()
+                self.feed()
+
+    def feed(self):
+        data = self.sock.recv(1 << 16)
+        assert data, "the front ended the connection"
+        self.incoming.write(data)
+
+    def shake(self):
+        """The whole handshake; back when the front has said its last of it (1.3: a ticket; 1.2: its Finished)."""
+        self.sock.sendall(self.finished())
+        if self.tls.version() == "TLSv1.3":
+            assert self.sock.recv(1, socket.MSG_PEEK), "no ticket"
+            return self
+        while True:
+            try:
+                self.tls.do_handshake()
+                return self
+            except ssl.SSLWantReadError:
+                self.feed()
+
+    def sealed(self, plain):
+        self.tls.write(plain)
+        return self.outgoing.read()
+
+    def send(self, plain):
+        self.sock.sendall(self.sealed(plain))
+
+    def ask(self, path="/version", more=""):
+        self.send(f"GET {path} HTTP/1.1\r\nHost: {self.host}\r\n{more}\r\n".encode())
+
+    def read(self):
+        """Some plaintext; b"" at the end, with close_notify or without."""
+        while True:
+            try:
+                return self.tls.read(1 << 16)
+            except ssl.SSLWantReadError:
+                data = self.sock.recv(1 << 16)
+                if not data:
+                    return b""
+                self.incoming.write(data)
+            except ssl.SSLZeroReturnError:
+                return b""
+
+    def answered(self):
+        """Asks probe for its version, and gets it; the connection stays."""
+        self.ask("/version")
+        seen = b""
+        while not seen.endswith(b"\r\n\r\n1.0.0\n"):
+            more = self.read()
+            assert more, f"the connection ended within an answer: {seen}"
+            seen += more
+
+    def rest(self):
+        return b"".join(iter(self.read, b""))
+
+    def notify(self):
+        """Sends close_notify."""
+        try:
+            self.tls.unwrap()
+        except ssl.SSLWantReadError:
+            pass
+        self.sock.sendall(self.outgoing.read())
+
+    def fin(self):
+        """Ends our side, takes what still comes, and closes."""
+        self.sock.shutdown(socket.SHUT_WR)
+        rest_of(self.sock)
+        self.sock.close()
+
+    def reset(self):
+        reset(self.sock)
+
+    def drip(self, data, every=0.02):
+        """Sends a byte at a time until the other side ends or says something, or all is sent; then waits for that."""
+        for byte in data:
+            if select.select([self.sock], [], [], every * SLOW)[0]:
+                return
+            try:
+                self.sock.sendall(bytes([byte]))
+            except OSError:
+                return
+        select.select([self.sock], [], [], DEADLINE)
+
+
+# -- the counters
+
+NO_REASON = {"front_accepted_total", "front_resumed_total", "front_bytes_in_total", "front_bytes_out_total"}
+
+
+def metrics(house):
+    """{name without roomkey_: value} of what has no labels."""
+    return {name: float(value) for name, value in re.findall(r"(?m)^roomkey_(\w+) (\S+)$", house.api("/metrics"))}
+
+
+def reasons(seen, relayed):
+    """Of the counters, those of how openings ended, or how what was handed over did (common/core/control.h)."""
+    return {name: int(n) for name, n in seen.items()
+            if re.fullmatch(r"front_\w+_total", name) and name not in NO_REASON and name.startswith("front_relay_") == relayed}
+
+
+class Account:
+    """What the front, of one worker, has counted since somebody asked last."""
+
+    def __init__(self, house):
+        assert house.workers == 1, "what two workers say is never of one moment"
+        self.house = house
+        self.base = None
+        raw(house).close()  # when that is told, so is all that was before
+        count = metrics(house)["front_accepted_total"] + 1
+        self.base = until(lambda: self.settled(count), "the front tells of a connection")
+
+    def settled(self, count):
+        """/metrics once so many were accepted and none is open; its sums hold at any time."""
+        seen = metrics(self.house)
+        opened, ended = sum(reasons(seen, False).values()), sum(reasons(seen, True).values())
+        assert seen["front_accepted_total"] == opened + seen["front_handshakes"], f"not all that came is accounted for: {seen}"
+        assert seen["front_connections"] or seen["front_handovers_total"] == ended, f"not all that left is accounted for: {seen}"
+        if seen["front_connections"] or seen["front_accepted_total"] < count:
+            return None
+        return seen
+
+    def since(self, count):
+        """{reason: connections} once `count` more have come and all are over."""
+        expected = self.base["front_accepted_total"] + count
+        now = until(lambda: self.settled(expected), lambda: f"{count} connections are over; now: {self.changes(metrics(self.house))}")
+        changes = self.changes(now)
+        self.base = now
+        assert now["front_accepted_total"] == expected, f"more came than {count}: {changes}"
+        return changes
+
+    def changes(self, now):
+        def of(seen):
+            return collections.Counter(reasons(seen, False)) + collections.Counter(reasons(seen, True))
+        changed = of(now)
+        changed.subtract(of(self.base))
+        return {name.removeprefix("front_").removesuffix("_total"): n for name, n in changed.items() if n}
+
+
+def resident(pid):
+    """Bytes."""
+    return int(re.search(r"VmRSS:\s*(\d+)", Path(f"/proc/{pid}/status").read_text()).group(1)) * 1024
+
+
+def seconds(n):
+    """For an option of roomkey-front, longer on a slow machine."""
+    return str(round(n * SLOW))
