@@ -152,12 +152,14 @@ static bool is_last_file(const struct conn *c)
 
 /* Nobody keeps others out by coming and saying nothing: the oldest of those makes room,
  * else the oldest that does not go on with its handshake. */
-static bool make_room(struct worker *w)
+static bool make_room(struct worker *w, const struct conn *newcomer)
 {
     struct conn *c, *silent = NULL, *slow = NULL;
 
     TAILQ_FOREACH(c, &w->conns->opening, opened)
     {
+        if (c == newcomer)
+            break; /* it is the last */
         if (c->sm.state == CONN_HELLO) {
             silent = c;
             break;
@@ -183,7 +185,7 @@ static bool within_limits(struct conn *c, const struct sockaddr_storage *addr)
         return false;
     }
     if (w->conns->count > w->options->max_connections || is_last_file(c) ||
-        (COUNT(w, handshakes) > w->options->max_handshakes && !make_room(w))) {
+        (COUNT(w, handshakes) > w->options->max_handshakes && !make_room(w, c))) {
         OPENED(c, refused_limit);
         return false;
     }

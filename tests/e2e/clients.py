@@ -6,6 +6,7 @@ counted for one reason, and the gauges come back to zero.
 """
 
 import collections
+import functools
 import re
 import select
 import socket
@@ -75,11 +76,19 @@ def reset(sock):
 
 # -- a client
 
+@functools.cache
+def context(ca, version):
+    made = ssl.create_default_context(cafile=ca)
+    if version:
+        made.minimum_version = made.maximum_version = version
+    return made
+
+
 class Client:
     def __init__(self, house, host="acme.localhost", version=None, narrow=False):
         self.host = host
         self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self.tls = house.context(version).wrap_bio(self.incoming, self.outgoing, server_hostname=host)
+        self.tls = context(house.certs.ca, version).wrap_bio(self.incoming, self.outgoing, server_hostname=host)
         self.sock = socket.socket()
         self.sock.settimeout(DEADLINE)
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -122,7 +131,7 @@ class Client:
         """The whole handshake; back when the front has said its last of it (1.3: a ticket; 1.2: its Finished)."""
         self.sock.sendall(self.finished())
         if self.tls.version() == "TLSv1.3":
-            assert self.sock.recv(1, socket.MSG_PEEK), "no ticket"
+            self.feed()
             return self
         while True:
             try:
@@ -183,16 +192,22 @@ class Client:
     def reset(self):
         reset(self.sock)
 
-    def drip(self, data, every=0.02):
-        """Sends a byte at a time until the other side ends or says something, or all is sent; then waits for that."""
-        for byte in data:
+    def drip(self, pieces, every=0.02):
+        """Sends piece after piece until the other side ends or says something; when all are sent it waits for that."""
+        for piece in pieces:
             if select.select([self.sock], [], [], every * SLOW)[0]:
                 return
             try:
-                self.sock.sendall(bytes([byte]))
+                self.sock.sendall(piece)
             except OSError:
                 return
         select.select([self.sock], [], [], DEADLINE)
+
+    def until_reset(self):
+        """Waits for a reset, without reading."""
+        poll = select.poll()
+        poll.register(self.sock, 0)
+        assert poll.poll(DEADLINE * 1000), f"not reset within {DEADLINE} s"
 
 
 # -- the counters
