@@ -247,6 +247,8 @@ void routes_invalidate(struct worker *w, uint64_t tenant)
 {
     struct route *next;
 
+    if (tenant && !tenant_find(w, tenant))
+        return; /* a new one, mostly: nothing to look for */
     for (struct route *r = TAILQ_FIRST(&w->routes->by_use); r; r = next) {
         next = TAILQ_NEXT(r, by_use);
         if (tenant == 0 || r->tenant->id == tenant)

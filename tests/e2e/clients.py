@@ -264,9 +264,9 @@ class Account:
         return {name.removeprefix("front_").removesuffix("_total"): n for name, n in changed.items() if n}
 
 
-def resident(pid):
-    """Bytes."""
-    return int(re.search(r"VmRSS:\s*(\d+)", Path(f"/proc/{pid}/status").read_text()).group(1)) * 1024
+def resident(pid, what="VmRSS"):
+    """Bytes; RssAnon is without the rings, which are the tenants' (RssShmem)."""
+    return int(re.search(rf"{what}:\s*(\d+)", Path(f"/proc/{pid}/status").read_text()).group(1)) * 1024
 
 
 def seconds(n):

@@ -17,7 +17,7 @@ import pytest
 from clients import Account, Client, alert_of, client_hello, raw, record, rest_of
 from house import DEADLINE, SLOW, House
 
-SHORT = max(1, round(SLOW))  # seconds, as given to the front; an app of apps/hasty.c has one second itself
+SHORT = max(1, round(SLOW))  # seconds, as given to the front; an app of apps/hasty.c has two seconds itself
 FRONT = [f"--{name}-timeout={SHORT}" for name in ("hello", "handshake", "route")] + [f"--linger={SHORT}", f"--stall={SHORT}"]
 INTERNAL_ERROR = 80
 HEAD = b"GET / HTTP/1.1\r\nHost: hasty.localhost\r\n"
