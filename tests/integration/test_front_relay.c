@@ -179,6 +179,46 @@ static void a_client_that_does_not_read_costs_its_credit_and_no_more(void **stat
     another_works(&tenant);
 }
 
+/* Sends until neither the client's kernel nor ours takes any more: the worker holds it. */
+static void fill(void)
+{
+    static const uint8_t block[16384];
+    uint32_t window = 3 * sizeof block, n; /* not all: peer_exchange() took a little */
+    struct ring_span payload;
+    struct mux_head head;
+
+    while (window >= sizeof block) {
+        for (; window >= sizeof block; window -= (uint32_t)sizeof block)
+            rig_put(&tenant, MUX_DATA, peer.id, block, sizeof block);
+        rig_wait_taken(&tenant);
+        while (mux_next(&tenant.ring, &head, &payload) == RC_OK) {
+            assert_int_equal(head.type, MUX_CREDIT);
+            assert_int_equal(mux_u32_decode(&payload, head.len, &n), RC_OK);
+            window += n;
+            mux_consume(&tenant.ring, &head);
+        }
+    }
+}
+
+/* Seen to fail: without the deadline that conn_fin() sets. */
+static void a_client_that_takes_no_more_of_an_ended_answer_is_ended(void **state)
+{
+    static const char *const extra[] = {"--stall", "1", NULL};
+    struct control_msg m;
+
+    tear_down(state);
+    begin(extra);
+    fill();
+    rig_put(&tenant, MUX_CLOSE, peer.id, NULL, 0);
+    rig_take(&tenant, MUX_RESET, &frame);
+    assert_int_equal(frame.head.conn, peer.id);
+    do
+        rig_expect(&rig, CONTROL_STATS, &m);
+    while (m.counters[CONTROL_COUNTER_relay_stall_timeout_total] != 1);
+    assert_int_equal(m.counters[CONTROL_COUNTER_connections], 0);
+    another_works(&tenant);
+}
+
 static void expect_complaint(void)
 {
     struct control_msg m;
@@ -313,6 +353,7 @@ int main(void)
         TEST(a_tenant_that_ends_its_side_still_gets_the_rest),
         TEST(a_body_larger_than_ring_and_credit_arrives_whole),
         TEST(a_client_that_does_not_read_costs_its_credit_and_no_more),
+        TEST(a_client_that_takes_no_more_of_an_ended_answer_is_ended),
         TEST(a_lying_tenant_loses_its_channel_and_is_complained_of),
         TEST(an_impossible_index_is_complained_of),
         TEST(a_frame_of_a_type_that_nobody_sends_is_complained_of),
