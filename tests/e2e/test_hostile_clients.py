@@ -134,7 +134,7 @@ def boots(house):
 
 
 def test_no_part_of_a_hello_boots_anything(house, sleeper):
-    """Seen to fail: with wake_join() called from on_hello_bytes() of tls-front/opening.c as soon as there is any byte."""
+    """Seen to fail: with wake_join() called from on_hello_bytes() of tls-front/opening.c while the hello is not whole."""
     host, name = sleeper
     account, before = Account(house), boots(house)
     hello = record(client_hello([host]))
@@ -159,7 +159,7 @@ def test_no_malformed_hello_boots_anything(house, sleeper, fault):
 
 
 def test_nothing_is_booted_for_a_suspended_or_unknown_tenant(house, sleeper):
-    """Seen to fail: without the look at `suspended` in orchestrator/tenant_wait.c an instance starts."""
+    """Seen to fail: without the look at `suspended` in orchestrator/workers.c the name's owner is told, and 503 said."""
     host, name = sleeper
     house.cli("tenant", "suspend", name)
     account, starts = Account(house), boots(house)[0]
