@@ -17,6 +17,7 @@ from pathlib import Path
 from house import BUILD, DEADLINE, SLOW, until
 
 RST = struct.pack("ii", 1, 0)
+TCP_REPAIR = 19
 
 # -- bytes
 
@@ -163,11 +164,11 @@ class Client:
             except ssl.SSLZeroReturnError:
                 return b""
 
-    def answered(self):
-        """Asks probe for its version, and gets it; the connection stays."""
-        self.ask("/version")
+    def answered(self, path="/version", body=b"1.0.0\n"):
+        """Asks, and gets just that; the connection stays."""
+        self.ask(path)
         seen = b""
-        while not seen.endswith(b"\r\n\r\n1.0.0\n"):
+        while not seen.endswith(b"\r\n\r\n" + body):
             more = self.read()
             assert more, f"the connection ended within an answer: {seen}"
             seen += more
@@ -191,6 +192,11 @@ class Client:
 
     def reset(self):
         reset(self.sock)
+
+    def vanish(self):
+        """Is gone without a packet, as after a power cut (tcp(7), TCP_REPAIR); who sends to it again gets a reset."""
+        self.sock.setsockopt(socket.IPPROTO_TCP, TCP_REPAIR, 1)
+        self.sock.close()
 
     def drip(self, pieces, every=0.02):
         """Sends piece after piece until the other side ends or says something; when all are sent it waits for that."""

@@ -38,7 +38,7 @@ def hasty():
     house.check()
 
 
-# Each returns when its connection has ended.
+# Each returns when its connection has ended, as far as a client can see that.
 
 def nothing_is_said(house):
     with raw(house) as sock:
@@ -111,6 +111,18 @@ def a_client_does_not_end_after_an_alert(house):
     left_open.append(sock)
 
 
+def a_client_vanishes_within_its_hello(house):
+    client = Client(house, "hasty.localhost")
+    client.sock.sendall(client.hello()[:50])
+    client.vanish()
+
+
+def a_client_vanishes_between_requests(house):
+    client = Client(house, "hasty.localhost").shake()
+    client.answered("/", b"all\n")
+    client.vanish()
+
+
 left_open = []
 CASES = {
     nothing_is_said: ["hello_timeout"],
@@ -124,6 +136,8 @@ CASES = {
     an_answer_is_not_read: ["handovers", "relay_tenant_lost"],
     a_client_does_not_end: ["handovers", "relay_linger_timeout"],
     a_client_does_not_end_after_an_alert: ["refused_name"],
+    a_client_vanishes_within_its_hello: ["hello_timeout"],
+    a_client_vanishes_between_requests: ["handovers", "relay_client_lost"],
 }
 
 
@@ -163,7 +177,7 @@ def slow_ones(hasty):
 @pytest.mark.parametrize("name", [case.__name__ for case in CASES])
 def test_a_deadline_ends_it(hasty, slow_ones, name):
     took = slow_ones[1][name].ended()
-    assert "does_not_end" in name or took >= 1.9, f"it was ended after {took:.3f} s, before its deadline"
+    assert "does_not_end" in name or "vanishes" in name or took >= 1.9, f"it was ended after {took:.3f} s, before its deadline"
 
 
 def test_each_was_counted_for_its_own_deadline(hasty, slow_ones):

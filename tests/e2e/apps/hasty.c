@@ -1,4 +1,4 @@
-/* An app whose clients have little time: three seconds for what docs/CONFIG.md gives them minutes. */
+/* An app whose clients have three seconds for what docs/CONFIG.md gives them minutes. */
 #include <roomkey/app.h>
 #include <string.h>
 
