@@ -1,9 +1,9 @@
 """Slow clients: each deadline of docs/CONFIG.md, made short, is what ends its connection, not before it has passed.
 
 All are slow at the same time, one thread each; a test waits for its own. Seen to fail: without the line that arms the
-deadline (conn_deadline() in opening_begin(), on_hello(), on_route_known(), conn_fin() and flushed() of tls-front, those
-with limit_ms() in tenant-runtime; for a head there are two of these), the connection of that name outlives the test; with the deadline moved on at each
-byte (in on_bytes() of tls-front/opening.c) so do the three that drip.
+deadline (conn_deadline() in opening_begin(), on_hello(), on_route_known() and flushed() of tls-front, those with limit_ms()
+in tenant-runtime; for a head there are two of these), the connection of that name outlives the test; with the deadline of
+the hello moved on at each byte (in on_bytes() of tls-front/opening.c) so does the one that drips.
 """
 
 import collections

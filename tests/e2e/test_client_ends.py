@@ -1,8 +1,8 @@
 """Clients that end a connection at each step of its life, by FIN and by RST: counted for the one right reason, nothing left.
 
-Seen to fail: without `OPENED(c, handshake_aborted)` in tls-front/conn.c those are opening_dropped; with handovers counted
-at relay_begin() no longer by conn_opened() the sums do not hold; without `relay_end()` in conn_close() the tenant keeps
-the connection and is never reaped.
+Seen to fail: without `OPENED(c, handshake_aborted)` in tls-front/conn.c those are opening_dropped; with handovers_total raised
+past conn_opened(), or `handshakes` not lowered there, the sums do not hold; without RESET in relay_end() of tls-front/relay.c
+the tenant keeps the connection and is never reaped.
 """
 
 import collections

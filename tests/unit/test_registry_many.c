@@ -3,7 +3,7 @@
  *
  * Steps of its virtual machine, and rows that a scan went over: no time is asserted.  That
  * every statement has an index to go by is test_registry.c's.  Seen to fail: without the index
- * hostname_tenant or certificate_key_id, by some ten thousand steps. */
+ * hostname_tenant or certificate_key_id. */
 #include <sqlite3.h>
 
 #include "orchestrator/registry_db.h"
