@@ -239,9 +239,15 @@ class Account:
         assert house.workers == 1, "what two workers say is never of one moment"
         self.house = house
         self.base = None
-        raw(house).close()  # when that is told, so is all that was before
-        count = metrics(house)["front_accepted_total"] + 1
-        self.base = until(lambda: self.settled(count), "the front tells of a connection")
+        before = metrics(house)["front_accepted_total"]
+        with raw(house):  # when that is told, so is all that was before
+            count = until(lambda: self.open_since(before), "the front tells of a connection")
+        self.base = until(lambda: self.settled(count), "no connection is open")
+
+    def open_since(self, before):
+        """How many were accepted, once that is more than before and one of them is open."""
+        seen = metrics(self.house)
+        return seen["front_accepted_total"] if seen["front_handshakes"] and seen["front_accepted_total"] > before else None
 
     def settled(self, count):
         """/metrics once so many were accepted and none is open; its sums hold at any time."""

@@ -392,6 +392,7 @@ static void come(struct client *k, uint8_t seed)
     c->handles = 2;
     COUNT(&w, connections)++;
     COUNT(&w, handshakes)++;
+    TAILQ_INSERT_TAIL(&w.conns->opening, c, opened);
     CHECK(uv_tcp_open(&c->tcp, ends[1]) == 0);
     *k = (struct client){.fd = ends[0],
                          .id = c->id,
