@@ -79,6 +79,11 @@ void orch_send(struct worker *w, const struct control_msg *m)
         put(w, m);
 }
 
+bool orch_in_step(const struct worker *w)
+{
+    return w->orch->state == IN_STEP;
+}
+
 void orch_second(struct worker *w)
 {
     struct control_msg m = {.type = CONTROL_STATS};

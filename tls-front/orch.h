@@ -10,6 +10,8 @@
 #ifndef TLS_FRONT_ORCH_H
 #define TLS_FRONT_ORCH_H
 
+#include <stdbool.h>
+
 #include "common/core/control.h"
 #include "common/core/rc.h"
 
@@ -25,5 +27,7 @@ void orch_connected(struct worker *w, int fd); /* consumed */
  * or sent again. */
 void orch_send(struct worker *w, const struct control_msg *m);
 void orch_second(struct worker *w);
+/* roomkeyd is there, and tells this worker what changes. */
+bool orch_in_step(const struct worker *w);
 
 #endif

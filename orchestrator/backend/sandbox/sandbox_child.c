@@ -11,6 +11,7 @@
 #include <stddef.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
+#include <time.h>
 
 const char sandbox_child_path[1] = "";
 
@@ -96,8 +97,11 @@ static void reset_signals(struct sandbox_child *c)
 
 static void wait_for_maps(struct sandbox_child *c)
 {
+    const struct timespec most = {.tv_sec = SANDBOX_START_SECONDS};
+
     while (atomic_load(&c->mapped) == 0)
-        call(SYS_futex, (long)&c->mapped, FUTEX_WAIT, 0, 0, 0);
+        if (call(SYS_futex, (long)&c->mapped, FUTEX_WAIT, 0, (long)&most, 0) == -ETIMEDOUT)
+            call3(SYS_exit_group, 127, 0, 0); /* roomkeyd died before die_with_parent() */
     if (atomic_load(&c->mapped) != 1)
         call3(SYS_exit_group, 127, 0, 0);
 }
@@ -127,11 +131,19 @@ static void become_user(struct sandbox_child *c)
     need(c, STEP_CAPABILITIES, call3(SYS_capset, (long)&head, (long)none, 0));
 }
 
+/* Of a roomkeyd that is killed now nobody would know it.  To become its own user ends this: then
+ * a sweep knows it by that. */
+static void die_with_parent(struct sandbox_child *c)
+{
+    need(c, STEP_SESSION, call3(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL, 0));
+}
+
 __attribute__((noreturn)) static void child_main(struct sandbox_child *c)
 {
     static const char name[] = "instance";
     static char *const no_env[] = {NULL};
 
+    die_with_parent(c);
     place_descriptors(c);
     need(c, STEP_SESSION, call3(SYS_setsid, 0, 0, 0));
     reset_signals(c);

@@ -6,7 +6,8 @@
  *
  * The happy path: descriptors -> session, signals, host name -> wait until the
  * parent has written the id maps -> limits, ids, capabilities -> seccomp ->
- * execveat.  Failure: `failed` and `error` say which step and why, and it exits. */
+ * execveat.  Failure: `failed` and `error` say which step and why, and it exits; also when
+ * roomkeyd dies before it is its own user. */
 #ifndef SANDBOX_CHILD_H
 #define SANDBOX_CHILD_H
 
@@ -56,6 +57,9 @@ extern const char sandbox_child_path[1];
 
 /* The id of an instance inside its user namespace. */
 #define SANDBOX_INSIDE_ID 1000
+
+/* From its clone to its image. */
+#define SANDBOX_START_SECONDS 5
 
 #define SANDBOX_LIMITS 12
 struct sandbox_limit {

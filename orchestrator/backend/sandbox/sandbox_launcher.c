@@ -18,8 +18,7 @@
 #include "common/core/check.h"
 #include "orchestrator/backend/sandbox/sandbox_process.h"
 
-#define STACK_BYTES   (64u << 10)
-#define START_SECONDS 5
+#define STACK_BYTES (64u << 10)
 /* Where the empty root is mounted: any folder that every host has. */
 #define ROOT "/proc"
 /* Of instances, so that the kernel takes one of them before it takes a daemon. */
@@ -127,7 +126,7 @@ static bool wait_running(struct sandbox_child *c)
     struct timespec end;
 
     clock_gettime(CLOCK_MONOTONIC, &end);
-    end.tv_sec += START_SECONDS;
+    end.tv_sec += SANDBOX_START_SECONDS;
     while (atomic_load(&c->running) != 0) {
         uint32_t v = atomic_load(&c->running);
 

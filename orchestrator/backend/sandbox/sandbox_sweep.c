@@ -11,18 +11,29 @@
 
 #include "orchestrator/backend/sandbox/sandbox_process.h"
 
-static bool runs_below(int proc, pid_t pid, const char *state)
+#define EXE_MAX 4096
+
+static bool read_exe(int proc, const char *process, char exe[EXE_MAX])
 {
-    char path[32], exe[4096];
-    size_t len = strlen(state);
+    char path[32];
     ssize_t n;
 
-    snprintf(path, sizeof path, "%d/exe", (int)pid);
-    n = readlinkat(proc, path, exe, sizeof exe - 1);
-    if (n <= 0)
+    snprintf(path, sizeof path, "%s/exe", process);
+    n = readlinkat(proc, path, exe, EXE_MAX - 1);
+    exe[n > 0 ? n : 0] = 0;
+    return n > 0;
+}
+
+/* An image of this state folder; or still the roomkeyd that was killed as it started it. */
+static bool is_image(int proc, const char *process, const char *state)
+{
+    char exe[EXE_MAX], self[EXE_MAX];
+    size_t len = strlen(state);
+
+    if (!read_exe(proc, process, exe))
         return false;
-    exe[n] = 0;
-    return !strncmp(exe, state, len) && exe[len] == '/';
+    return (strncmp(exe, state, len) == 0 && exe[len] == '/') ||
+           (read_exe(proc, "self", self) && strncmp(exe, self, strlen(self)) == 0);
 }
 
 void sandbox_sweep(int proc, const char *state, uid_t uid_first, uid_t uid_last,
@@ -46,7 +57,7 @@ void sandbox_sweep(int proc, const char *state, uid_t uid_first, uid_t uid_last,
             continue;
         /* After pidfd_open: what is looked at is what is killed. */
         if (sandbox_process_read(proc, pid, &p) == RC_OK && p.uid >= uid_first &&
-            p.uid <= uid_last && !is_ours(arg, p.uid) && runs_below(proc, pid, state))
+            p.uid <= uid_last && !is_ours(arg, p.uid) && is_image(proc, e->d_name, state))
             syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0);
         close(pidfd);
     }

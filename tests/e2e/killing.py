@@ -1,0 +1,104 @@
+"""Kills a program of a house at one exact system call, or makes that call fail.
+
+What a process leaves when it is killed changes only by its system calls: so all the states of an operation are
+those before each of the calls that it makes.  `calls_during` lists them, by watching the operation once with
+strace; `at` lets strace do its work at one of them, in a later run of the operation.
+"""
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import tempfile
+from pathlib import Path
+
+from house import DEADLINE
+
+# What others can see of a process: files, messages, processes.  Not: looking, waiting, memory of its own.
+SEEN = ("pwrite64,pwritev,write,writev,fsync,fdatasync,ftruncate,fallocate,fchmod,fchown,rename,renameat,renameat2,"
+        "link,linkat,unlink,unlinkat,mkdir,mkdirat,rmdir,sendmsg,sendto,clone,clone3,kill,pidfd_send_signal,exit_group")
+LINE = re.compile(r"^(\d+) +([a-z_0-9]+)\((.*)$")
+ALL = os.environ.get("ROOMKEY_CRASHES") == "all"
+
+
+class Call:
+    """The nth call of that name of one thread."""
+
+    def __init__(self, name, nth, main, text):
+        self.name, self.nth, self.main, self.text = name, nth, main, text
+
+    def __str__(self):
+        return f"{self.name} no. {self.nth} of {'the main thread' if self.main else 'another thread'}: {self.text[:90]}"
+
+
+def threads(pid):
+    return [int(t) for t in os.listdir(f"/proc/{pid}/task")]
+
+
+@contextlib.contextmanager
+def strace(pids, *args):
+    """strace at work on these threads; it lets go at the end."""
+    where = [a for pid in pids for a in ("-p", str(pid))]
+    with tempfile.TemporaryFile("w+") as said:
+        tracer = subprocess.Popen(["strace", *map(str, args), *where], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        try:
+            for _ in pids:
+                line = tracer.stderr.readline()
+                assert "attached" in line, f"strace: {line}{said.read()}"
+            yield tracer
+        finally:
+            tracer.send_signal(signal.SIGINT)  # detaches
+            tracer.communicate(timeout=DEADLINE)
+
+
+def calls_during(pid, act):
+    """What others can see of the process while act() runs: its calls, in order."""
+    with tempfile.NamedTemporaryFile("r", prefix="roomkey-calls-") as log:
+        with strace(threads(pid), "-y", "-s", "24", "-e", f"trace={SEEN}", "-e", "signal=none", "-o", log.name):
+            act()
+        lines = log.read().splitlines()
+    if len(threads(pid)) == 1:
+        lines = [f"{pid} {line}" for line in lines if not LINE.match(line)] or lines
+    calls, count = [], {}
+    for line in lines:
+        match = LINE.match(line)
+        if not match or match.group(2) not in SEEN.split(","):
+            continue
+        thread, name, text = int(match.group(1)), match.group(2), match.group(3)
+        count[thread, name] = count.get((thread, name), 0) + 1
+        calls.append(Call(name, count[thread, name], thread == pid, text))
+    return calls
+
+
+# A word to a thread of its own, or to its log: nobody else sees it.
+INWARD = re.compile(r"^(pipe:|anon_inode:\[eventfd\]|.*\.log$)")
+
+
+def kinds(calls):
+    """Those worth a run: all of them, or one of each kind of state (the first and the last of what is repeated)."""
+    if ALL:
+        return calls
+    kept = []
+    for call in calls:
+        fd = re.match(r"\d+<([^>]*)>", call.text)
+        call.kind = (call.name, fd.group(1) if fd else None)
+        if not (fd and INWARD.match(fd.group(1))):
+            kept.append(call)
+    return [c for i, c in enumerate(kept)
+            if i == 0 or i == len(kept) - 1 or c.kind != kept[i - 1].kind or c.kind != kept[i + 1].kind]
+
+
+def at(pid, call, what="signal=KILL"):
+    """`what` befalls the process at that call, once: before the kernel does anything for it."""
+    mine = [t for t in threads(pid) if (t == pid) == call.main]
+    return strace(mine or [pid], "-e", f"trace={call.name}", "-e", "signal=none", "-e",
+                  f"inject={call.name}:{what}:when={call.nth}", "-o", "/dev/null")
+
+
+def is_dead(pid):
+    """Also when nobody has waited for it yet."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] in "ZX"
+    except OSError:
+        return True
