@@ -16,7 +16,7 @@ import threading
 
 import pytest
 
-from house import IMAGES, Refused, get, ms, until
+from house import Refused, get, ms, much, pattern, until
 from killing import at, calls_during, is_dead, kinds
 from ledger import Ledger
 
@@ -176,11 +176,18 @@ class UpgradeInUse(Upgrade):
     args = ("--max-wait", "1ms", "--wait")
 
     def begin(self):
-        self.sock = self.house.connect(self.name)
-        get(self.sock, f"{self.name}.localhost", "/version")
+        self.left = self.size = much(50_000_000)
+        self.sock = self.house.connect(self.name, narrow=True)
+        self.sock.sendall(f"GET /bytes/{self.size} HTTP/1.1\r\nHost: {self.name}.localhost\r\nConnection: close\r\n\r\n".encode())
+        head = b""
+        while b"\r\n\r\n" not in head:
+            head += self.sock.recv(1)
 
     def after(self):
-        assert get(self.sock, f"{self.name}.localhost", "/version") == (200, b"1.0.0\n")
+        while data := self.sock.recv(1 << 18):
+            assert data == pattern(self.size - self.left, len(data))
+            self.left -= len(data)
+        assert self.left == 0, f"{self.left} bytes of a download did not come"
         super().after()
 
     def close(self):
