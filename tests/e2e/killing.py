@@ -18,7 +18,8 @@ from house import DEADLINE
 # What others can see of a process: files, messages, processes.  Not: looking, waiting, memory of its own.
 SEEN = ("pwrite64,pwritev,write,writev,fsync,fdatasync,ftruncate,fallocate,fchmod,fchown,rename,renameat,renameat2,"
         "link,linkat,unlink,unlinkat,mkdir,mkdirat,rmdir,sendmsg,sendto,clone,clone3,kill,pidfd_send_signal,exit_group")
-LINE = re.compile(r"^(\d+) +([a-z_0-9]+)\((.*)$")
+LINE = re.compile(r"^(?:(\d+) +)?([a-z_0-9]+)\((.*)$")
+LIST = ("-y", "-s", "24", "-e", f"trace={SEEN}", "-e", "signal=none")
 ALL = os.environ.get("ROOMKEY_CRASHES") == "all"
 
 
@@ -55,17 +56,30 @@ def strace(pids, *args):
 def calls_during(pid, act):
     """What others can see of the process while act() runs: its calls, in order."""
     with tempfile.NamedTemporaryFile("r", prefix="roomkey-calls-") as log:
-        with strace(threads(pid), "-y", "-s", "24", "-e", f"trace={SEEN}", "-e", "signal=none", "-o", log.name):
+        with strace(threads(pid), *LIST, "-o", log.name):
             act()
-        lines = log.read().splitlines()
-    if len(threads(pid)) == 1:
-        lines = [f"{pid} {line}" for line in lines if not LINE.match(line)] or lines
+        return parse(log.read(), pid)
+
+
+def watched(args, until_it_says):
+    """The same of a program from its start to that line on its standard error; it is killed then."""
+    with tempfile.NamedTemporaryFile("r", prefix="roomkey-calls-") as log:
+        tracer = subprocess.Popen(["strace", *LIST, "-o", log.name, *args], stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True)
+        while not re.search(until_it_says, line := tracer.stderr.readline()):
+            assert line, "it ended"
+        pid = int(Path(f"/proc/{tracer.pid}/task/{tracer.pid}/children").read_text().split()[0])
+        os.kill(pid, signal.SIGKILL)
+        tracer.communicate(timeout=DEADLINE)
+        return parse(log.read(), pid)
+
+
+def parse(log, pid):
     calls, count = [], {}
-    for line in lines:
+    for line in log.splitlines():
         match = LINE.match(line)
         if not match or match.group(2) not in SEEN.split(","):
             continue
-        thread, name, text = int(match.group(1)), match.group(2), match.group(3)
+        thread, name, text = int(match.group(1) or pid), match.group(2), match.group(3)
         count[thread, name] = count.get((thread, name), 0) + 1
         calls.append(Call(name, count[thread, name], thread == pid, text))
     return calls
@@ -76,7 +90,7 @@ INWARD = re.compile(r"^(pipe:|anon_inode:\[eventfd\]|.*\.log$)")
 
 
 def kinds(calls):
-    """Those worth a run: all of them, or one of each kind of state (the first and the last of what is repeated)."""
+    """Those worth a run: all of them, or one of each kind of state (of what is repeated the last one, half done)."""
     if ALL:
         return calls
     kept = []
@@ -85,8 +99,7 @@ def kinds(calls):
         call.kind = (call.name, fd.group(1) if fd else None)
         if not (fd and INWARD.match(fd.group(1))):
             kept.append(call)
-    return [c for i, c in enumerate(kept)
-            if i == 0 or i == len(kept) - 1 or c.kind != kept[i - 1].kind or c.kind != kept[i + 1].kind]
+    return [c for i, c in enumerate(kept) if i == len(kept) - 1 or c.kind != kept[i + 1].kind]
 
 
 def at(pid, call, what="signal=KILL"):
