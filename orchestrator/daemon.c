@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -129,8 +130,22 @@ static bool image_used(void *arg, const char *sha256)
     return registry_image_used(arg, sha256, &used) != RC_OK || used;
 }
 
+static bool look_at_image(void *arg, const struct registry_image *image)
+{
+    struct house *h = arg;
+    int fd;
+    enum rc rc = image_store_fd(h->images, image->sha256, image->size, &fd);
+
+    if (rc == RC_NOT_FOUND || rc == RC_MALFORMED)
+        log_error("image %s:%s: its file in the image store is %s; `roomkey image add` it again",
+                  image->name, image->version, rc == RC_NOT_FOUND ? "gone" : "damaged");
+    if (rc == RC_OK)
+        close(fd);
+    return true;
+}
+
 /* A sweep that fails leaves files behind; nothing else. */
-static void sweep(struct house *h)
+static void look_at_files(struct house *h)
 {
     struct cert_store_users users = keys_users(h->registry);
 
@@ -138,6 +153,8 @@ static void sweep(struct house *h)
         log_warning("images that nobody needs could not be removed");
     if (cert_store_sweep(h->certs, &users))
         log_warning("certificates that nobody needs could not be removed");
+    if (registry_images(h->registry, NULL, UINT_MAX, look_at_image, h))
+        log_warning("the images cannot be listed");
 }
 
 /*----- the loop -----*/
@@ -264,7 +281,7 @@ static enum rc open_all(struct house *h, struct refusal *no)
         rc = cert_store_open(&h->loop, h->state, h->helper, &h->certs, no);
     if (rc)
         return rc;
-    sweep(h);
+    look_at_files(h);
     rc = watch_signals(h, no);
     if (!rc)
         rc = open_grounds(h, no);

@@ -265,12 +265,20 @@ void image_add_finish(struct image_add *add, image_add_cb *cb, void *arg)
 
 /*----- what is there -----*/
 
-enum rc image_store_fd(struct image_store *s, const char *sha256, int *fd)
+/* Its hash would be too long a look for a wake. */
+enum rc image_store_fd(struct image_store *s, const char *sha256, uint64_t size, int *fd)
 {
+    struct stat st;
+
     if (!files_is_hash(sha256))
         return RC_INVAL;
     *fd = openat(s->dir, sha256, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-    return *fd < 0 ? files_rc(errno) : RC_OK;
+    if (*fd < 0)
+        return files_rc(errno);
+    if (fstat(*fd, &st) == 0 && st.st_size >= 0 && (uint64_t)st.st_size == size)
+        return RC_OK;
+    fd_close(fd);
+    return RC_MALFORMED;
 }
 
 enum rc image_store_remove(struct image_store *s, const char *sha256)

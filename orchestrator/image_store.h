@@ -52,8 +52,10 @@ RC_MUST_CHECK enum rc image_add_write(struct image_add *add, const void *data, s
 void image_add_finish(struct image_add *add, image_add_cb *cb, void *arg);
 void image_add_abort(struct image_add *add); /* NULL is fine; consumes */
 
-/* A read-only descriptor, owned by the caller.  RC_NOT_FOUND. */
-RC_MUST_CHECK enum rc image_store_fd(struct image_store *s, const char *sha256, int *fd);
+/* A read-only descriptor, owned by the caller.  RC_NOT_FOUND; RC_MALFORMED when it has not that
+ * size any more: it was damaged.  Adding it again mends both. */
+RC_MUST_CHECK enum rc image_store_fd(struct image_store *s, const char *sha256, uint64_t size,
+                                     int *fd);
 /* Gone already is RC_OK. */
 RC_MUST_CHECK enum rc image_store_remove(struct image_store *s, const char *sha256);
 /* Removes images that `used` does not know; at start, before the first add. */

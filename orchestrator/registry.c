@@ -7,11 +7,33 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "common/host/clock.h"
+#include "common/host/log.h"
 #include "orchestrator/files.h"
 #include "orchestrator/registry_db.h"
 
-/* How long a call waits for another program's lock.  It blocks the loop: short. */
-#define BUSY_MS 500
+/* How long a call waits for another program's lock, and how long no other waits after that: the
+ * loop stands still meanwhile. */
+#define BUSY_US 20000u
+#define HELD_US 1000000u
+#define LOOK_US 500u
+
+static int on_busy(void *arg, int times)
+{
+    struct registry *r = arg;
+    uint64_t now = clock_us();
+
+    if (times == 0)
+        r->busy_us = now;
+    if (now < r->held_us)
+        return 0;
+    if (now - r->busy_us >= BUSY_US) {
+        r->held_us = now + HELD_US;
+        return 0;
+    }
+    usleep(LOOK_US);
+    return 1;
+}
 
 static void refuse_open(struct refusal *no, enum rc rc, const char *path, const char *why)
 {
@@ -115,9 +137,62 @@ static enum rc migrate(struct registry *r, const char *state_dir, const char *pa
     return RC_OK;
 }
 
+/* Room for what the life of tenants writes, so that they wake and sleep on a full disk too.  The
+ * log is written from its start again when it has its 1000 pages; in the file itself rows take the
+ * place of older ones, and may take free pages.  A disk that has no such room now, or cannot
+ * promise any, is as well as before. */
+#define LOG_ROOM   (5 << 20)
+#define PAGES_ROOM (1 << 20)
+
+static bool reserve_log(const char *state_dir)
+{
+    char path[PATH_MAX + 16];
+    bool ok;
+    int fd;
+
+    snprintf(path, sizeof path, "%s/roomkey.db-wal", state_dir);
+    /* Its closing drops no lock of SQLite's: that has none on this file. */
+    fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+    if (fd < 0)
+        return false;
+    ok = fallocate(fd, FALLOC_FL_KEEP_SIZE, 0, LOG_ROOM) == 0;
+    close(fd);
+    return ok;
+}
+
+/* Pages that the file has and nothing is in; a checkpoint gives them their place on the disk. */
+static bool reserve_pages(struct registry *r)
+{
+    static const char take_and_free[] =
+        "BEGIN IMMEDIATE; CREATE TABLE room (bytes); INSERT INTO room VALUES (zeroblob(1048576));"
+        "DROP TABLE room; COMMIT";
+    int64_t pages = 0;
+    int chunk = PAGES_ROOM;
+
+    _Static_assert(PAGES_ROOM == 1048576, "the same as in the statement");
+    if (sqlite3_file_control(r->db, "main", SQLITE_FCNTL_CHUNK_SIZE, &chunk) != SQLITE_OK ||
+        db_number(r, &pages, "PRAGMA freelist_count", ""))
+        return false;
+    if (pages < PAGES_ROOM / 4096 / 2 &&
+        sqlite3_exec(r->db, take_and_free, NULL, NULL, NULL) != SQLITE_OK) {
+        if (!sqlite3_get_autocommit(r->db))
+            (void)sqlite3_exec(r->db, "ROLLBACK", NULL, NULL, NULL);
+        return false;
+    }
+    return sqlite3_wal_checkpoint_v2(r->db, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL) ==
+           SQLITE_OK;
+}
+
+static void keep_room(struct registry *r, const char *state_dir)
+{
+    if (!reserve_pages(r) || !reserve_log(state_dir))
+        log_warning("no room on the disk could be kept for the registry: when it is full, tenants "
+                    "that sleep will not wake");
+}
+
 static enum rc configure(struct registry *r)
 {
-    sqlite3_busy_timeout(r->db, BUSY_MS);
+    sqlite3_busy_handler(r->db, on_busy, r);
     /* The schema's text is ours, the file may be anybody's. */
     sqlite3_db_config(r->db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
     sqlite3_db_config(r->db, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, NULL);
@@ -165,6 +240,8 @@ enum rc registry_open(const char *state_dir, struct registry **out, struct refus
         goto out;
     }
     rc = migrate(r, state_dir, path, no);
+    if (!rc)
+        keep_room(r, state_dir);
 out:
     if (rc)
         registry_close(r);
@@ -183,6 +260,15 @@ void registry_close(struct registry *r)
     if (r->lock_fd >= 0)
         close(r->lock_fd);
     free(r);
+}
+
+enum rc registry_writable(struct registry *r)
+{
+    enum rc rc = db_begin(r, DB_LAZY);
+
+    if (!rc)
+        rc = db_run(r, NULL, "ROLLBACK", "");
+    return rc;
 }
 
 const char *registry_error(const struct registry *r)

@@ -157,6 +157,10 @@ RC_MUST_CHECK enum rc registry_open(const char *state_dir, struct registry **out
                                     struct refusal *no);
 void registry_close(struct registry *r); /* NULL is fine */
 
+/* RC_BUSY: another program holds it for writing.  No call waits long for that, since the loop would
+ * stand still: who can wait asks again. */
+RC_MUST_CHECK enum rc registry_writable(struct registry *r);
+
 /* The last failure of the database in words, for the log; borrowed until the next call. */
 const char *registry_error(const struct registry *r);
 

@@ -45,6 +45,8 @@ enum rc db_advise(enum rc rc, struct refusal *no)
     case RC_DB:
         return refusal_todo(no, "if it says that the database is malformed or not one, restore "
                                 "roomkey.db from a backup");
+    case RC_IO:
+        return refusal_todo(no, "the disk of the state folder fails: see the kernel's log");
     default:
         return refusal_todo(no, "see the log of roomkeyd");
     }
@@ -178,7 +180,7 @@ enum rc db_number(struct registry *r, int64_t *out, const char *sql, const char 
 enum rc db_exists(struct registry *r, bool *out, const char *sql, const char *text)
 {
     int64_t n;
-    enum rc rc = db_number(r, &n, sql, "t", text);
+    enum rc rc = r->doubt ? RC_DB : db_number(r, &n, sql, "t", text);
 
     if (!rc)
         *out = n != 0;
@@ -213,13 +215,30 @@ enum rc db_begin(struct registry *r, enum db_sync sync)
     return db_run(r, NULL, "BEGIN IMMEDIATE", "");
 }
 
+/* A commit that failed at its last step lies whole in the log, where the next start would find it.
+ * Another one takes its place; until one has, nothing is said to be needed by nobody. */
+static void bury_commit(struct registry *r)
+{
+    static const char over[] = "BEGIN IMMEDIATE; UPDATE route_revision SET last = last + 1; COMMIT";
+
+    r->doubt = sqlite3_exec(r->db, over, NULL, NULL, NULL) != SQLITE_OK;
+    if (r->doubt && !sqlite3_get_autocommit(r->db))
+        (void)sqlite3_exec(r->db, "ROLLBACK", NULL, NULL, NULL);
+}
+
 enum rc db_end(struct registry *r, enum rc rc)
 {
-    if (!rc)
+    bool commit = !rc;
+
+    if (commit)
         rc = db_run(r, NULL, "COMMIT", "");
     /* Some failures (disk full) have rolled back already. */
     if (rc && !sqlite3_get_autocommit(r->db))
         (void)sqlite3_exec(r->db, "ROLLBACK", NULL, NULL, NULL);
+    if (commit && rc)
+        bury_commit(r);
+    else if (commit && r->doubt)
+        bury_commit(r);
     return rc;
 }
 

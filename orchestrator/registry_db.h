@@ -14,7 +14,10 @@
 struct registry {
     sqlite3 *db;
     int lock_fd;
-    bool lazy; /* synchronous=NORMAL is on */
+    bool lazy;        /* synchronous=NORMAL is on */
+    bool doubt;       /* a commit has failed that the next start may find done */
+    uint64_t busy_us; /* clock_us() when this call began to wait for another program's lock */
+    uint64_t held_us; /* no call waits for it before then */
     unsigned events_since_prune;
     char error[REGISTRY_TEXT_SIZE];
     struct {

@@ -21,6 +21,11 @@ static void on_wake_late(struct alarm *a)
     tenant_step(CONTAINER_OF(a, struct tenant, wake_alarm));
 }
 
+static void on_held(struct alarm *a)
+{
+    tenant_step(CONTAINER_OF(a, struct tenant, held));
+}
+
 static void on_pause_over(struct alarm *a)
 {
     tenant_step(CONTAINER_OF(a, struct tenant, pause));
@@ -74,6 +79,7 @@ struct tenant *tenant_new(struct fleet *f, uint64_t id, const char *name)
     t->last = &t->first;
     alarm_init(&t->wake_alarm, on_wake_late);
     alarm_init(&t->pause, on_pause_over);
+    alarm_init(&t->held, on_held);
     alarm_init(&t->forgive, on_forgiven);
     alarm_init(&t->proof, on_proof);
     alarm_init(&t->upgrade_alarm, on_upgrade_deadline);
@@ -108,6 +114,7 @@ void tenant_free(struct tenant *t)
     }
     alarm_clear(alarms, &t->wake_alarm);
     alarm_clear(alarms, &t->pause);
+    alarm_clear(alarms, &t->held);
     alarm_clear(alarms, &t->forgive);
     alarm_clear(alarms, &t->proof);
     alarm_clear(alarms, &t->upgrade_alarm);
@@ -310,6 +317,7 @@ void tenant_step(struct tenant *t)
     t->stepping = false;
 
     if (!t->current && !t->trial && !t->retired && !t->first && !t->queued && !t->pause.set &&
-        !t->forgive.set && !t->gone_waits && !t->upgrade_cb && !t->removing && !t->soon.set)
+        !t->held.set && !t->forgive.set && !t->gone_waits && !t->upgrade_cb && !t->removing &&
+        !t->soon.set)
         fleet_forget(t->fleet, t); /* t is gone: last */
 }

@@ -71,6 +71,7 @@ struct tenant {
     unsigned trial_crashes; /* before the version was proved */
     char why[REGISTRY_TEXT_SIZE];
     struct alarm pause;   /* set: no start before it rings */
+    struct alarm held;    /* the same, but those who wait go on waiting */
     struct alarm forgive; /* then failures and crashes are forgotten */
     struct alarm proof;   /* `current` is good when it rings */
     struct alarm upgrade_alarm;

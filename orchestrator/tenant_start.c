@@ -10,6 +10,7 @@
 #include "orchestrator/tenant.h"
 
 #define FORGIVE_MS 300000u /* then failures and crashes are forgotten */
+#define HELD_MS    25u     /* then it is seen whether the registry can be written again */
 
 static uint64_t now_us(const struct tenant *t)
 {
@@ -18,7 +19,8 @@ static uint64_t now_us(const struct tenant *t)
 
 bool tenant_wants_start(const struct tenant *t)
 {
-    if (t->suspended || t->removing || t->fleet->stopping || t->pause.set || t->trial)
+    if (t->suspended || t->removing || t->fleet->stopping || t->pause.set || t->held.set ||
+        t->trial)
         return false;
     return t->current ? t->wants_trial : t->first != NULL;
 }
@@ -69,6 +71,7 @@ void tenant_start_now(struct tenant *t)
     struct registry_instance row;
     struct instance_start start = {.row = &row, .image = &route.image};
     struct instance *i = NULL;
+    bool held;
     enum rc rc;
 
     if (!tenant_wants_start(t)) {
@@ -77,16 +80,21 @@ void tenant_start_now(struct tenant *t)
     }
     rc = registry_route_of(f->registry, t->id, &route);
     if (rc == RC_OK)
-        rc = image_store_fd(f->images, route.image.sha256, &start.image_fd);
+        rc = image_store_fd(f->images, route.image.sha256, route.image.size, &start.image_fd);
     if (rc) {
+        bool file = rc == RC_NOT_FOUND || rc == RC_MALFORMED;
+
         start_failed(t, t->image, t->image_ref,
-                     rc == RC_NOT_FOUND ? "its file is gone from the image store" : rc_text(rc),
-                     rc != RC_NOT_FOUND);
+                     file ? "its file in the image store is gone or damaged; `roomkey image add` "
+                            "it again"
+                          : rc_text(rc),
+                     !file);
         tenant_step(t);
         return;
     }
     rc = registry_instance_begin(f->registry, t->id, route.image.id, f->backend_ops->name,
                                  alarms_utc_ms(&t->fleet->alarms), &row);
+    held = rc == RC_BUSY; /* by another program */
     if (rc == RC_OK) {
         start.memory =
             route.tenant.memory ? route.tenant.memory : (uint64_t)route.image.memory_kib << 10;
@@ -97,7 +105,9 @@ void tenant_start_now(struct tenant *t)
             fleet_end_row(f, row.id, rc_text(rc));
     }
     close(start.image_fd);
-    if (rc)
+    if (held)
+        alarm_set(&f->alarms, &t->held, HELD_MS);
+    else if (rc)
         start_failed(t, t->image, t->image_ref, rc_text(rc), true);
     else if (t->current)
         t->trial = i;

@@ -428,16 +428,30 @@ static void handle(struct admin_request *q)
 {
     struct refusal no;
 
-    q->handled = true;
     if (!q->route) {
+        q->handled = true;
         refuse_path(q);
         return;
     }
     if (!q->route->upload &&
         admin_body_parse(q->data.p, q->data.len, q->route->takes, q->route->needs, &q->body, &no)) {
+        q->handled = true;
         admin_refuse(q, &no);
         return;
     }
+    if (strcmp(q->route->method, MHD_HTTP_METHOD_GET) != 0 && admin_held(q))
+        return;
+    q->handled = true;
+    q->route->handle(q);
+}
+
+void admin_request_go_on(struct admin_request *q)
+{
+    if (!q->connection) {
+        request_free(q);
+        return;
+    }
+    q->handled = true;
     q->route->handle(q);
 }
 
@@ -474,7 +488,7 @@ enum MHD_Result admin_on_request(void *arg, struct MHD_Connection *connection, c
     }
     if (q->gone)
         return MHD_NO;
-    if (!q->handled && !q->response)
+    if (!q->handled && !q->pending && !q->response)
         handle(q);
     /* An answer frees a request only when its client is gone, and this one is asking. */
     if (q->response) /* NOLINT(clang-analyzer-unix.Malloc) */

@@ -98,8 +98,9 @@ static enum rc start(struct admin *a, int fd)
         return RC_IO;
     }
     uv_timer_init(a->house.loop, &a->timer);
-    a->poll.data = a->timer.data = a;
-    a->handles = 2;
+    uv_timer_init(a->house.loop, &a->held_timer);
+    a->poll.data = a->timer.data = a->held_timer.data = a;
+    a->handles = 3;
     uv_poll_start(&a->poll, UV_READABLE, on_readable);
     return RC_OK;
 }
@@ -161,6 +162,8 @@ void admin_close(struct admin *a)
         admin_request_drop(q);
     uv_close((uv_handle_t *)&a->poll, on_closed);
     uv_close((uv_handle_t *)&a->timer, on_closed);
+    uv_close((uv_handle_t *)&a->held_timer, on_closed);
     MHD_stop_daemon(a->daemon);
     CHECK(!a->first);
+    admin_held_end(a); /* they have no connection any more */
 }

@@ -18,9 +18,11 @@ struct admin {
     struct MHD_Daemon *daemon;
     uv_poll_t poll; /* MHD's epoll descriptor */
     uv_timer_t timer;
-    bool resumed; /* since MHD last ran: it does not wake by itself for that */
+    uv_timer_t held_timer;
+    struct admin_request *held; /* wait for the registry; also those without a connection */
+    bool resumed;               /* since MHD last ran: it does not wake by itself for that */
     bool closed;
-    unsigned handles;            /* of these two, open */
+    unsigned handles;            /* of these three, open */
     unsigned requests;           /* all, also those that only a callback still holds */
     unsigned followers;          /* of these */
     struct admin_request *first; /* those that have a connection */
@@ -53,6 +55,9 @@ struct admin_request {
     struct MHD_Response *response; /* owned; the answer, not yet queued */
     unsigned status;
 
+    struct admin_request *held_next;
+    uint64_t held_until; /* clock_us() */
+
     const struct admin_stream *stream; /* NULL: none, or closed */
     void *stream_state;
     bool stream_end;
@@ -69,6 +74,17 @@ enum MHD_Result admin_on_request(void *arg, struct MHD_Connection *connection, c
                                  size_t *size, void **slot);
 void admin_on_completed(void *arg, struct MHD_Connection *connection, void **slot,
                         enum MHD_RequestTerminationCode why);
+
+/* Its handler is called now; or it is freed when its client is gone. */
+void admin_request_go_on(struct admin_request *q);
+
+/*----- held.c -----*/
+
+/* True: another program holds the registry, and the request waits for its end. */
+bool admin_held(struct admin_request *q);
+void admin_held_end(struct admin *a);
+
+/*----- server.c -----*/
 
 /* MHD has a resumed connection to look at, soon. */
 void admin_resumed(struct admin *a);

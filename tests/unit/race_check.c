@@ -265,7 +265,8 @@ static void look_at_waiters(struct race *r, const struct tenant *t)
 {
     const struct instance *i = t->current;
 
-    if (!t->first || t->queued || (i && i->sm.state == INSTANCE_STARTING && !i->retire))
+    if (!t->first || t->queued || t->held.set ||
+        (i && i->sm.state == INSTANCE_STARTING && !i->retire))
         return;
     if (!i)
         race_broken(r, "connections wait for %s, and nothing is done about it", t->name);

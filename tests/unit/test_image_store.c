@@ -124,7 +124,7 @@ static void an_image_is_kept_under_its_hash(void **state)
     assert_string_equal(h->facts.sha256, hash);
     assert_string_equal(h->facts.manifest.version, "1.0.0");
     assert_int_equal(h->facts.size, h->elf.len);
-    assert_int_equal(image_store_fd(h->store, hash, &fd), RC_OK);
+    assert_int_equal(image_store_fd(h->store, hash, h->elf.len, &fd), RC_OK);
     assert_int_equal(fstat(fd, &st), 0);
     assert_int_equal(st.st_mode & 07777, 0555);
     assert_int_equal(fcntl(fd, F_GETFL) & O_ACCMODE, O_RDONLY);
@@ -133,6 +133,8 @@ static void an_image_is_kept_under_its_hash(void **state)
     assert_memory_equal(back, h->elf.bytes, h->elf.len);
     close(fd);
     assert_int_equal(files(h), 1);
+    assert_int_equal(image_store_fd(h->store, hash, h->elf.len + 1, &fd), RC_MALFORMED);
+    assert_int_equal(fd, -1);
 }
 
 static void the_same_content_twice_is_one_file(void **state)
@@ -146,7 +148,7 @@ static void the_same_content_twice_is_one_file(void **state)
     assert_int_equal(image_store_remove(h->store, h->facts.sha256), RC_OK);
     assert_int_equal(files(h), 0);
     int fd;
-    assert_int_equal(image_store_fd(h->store, h->facts.sha256, &fd), RC_NOT_FOUND);
+    assert_int_equal(image_store_fd(h->store, h->facts.sha256, h->elf.len, &fd), RC_NOT_FOUND);
 }
 
 static void what_is_no_image_leaves_nothing_behind(void **state)
@@ -316,7 +318,7 @@ static void a_name_that_is_no_hash_is_never_opened(void **state)
     struct house *h = *state;
     int fd;
 
-    assert_int_equal(image_store_fd(h->store, "../../roomkey.db", &fd), RC_INVAL);
+    assert_int_equal(image_store_fd(h->store, "../../roomkey.db", 1, &fd), RC_INVAL);
     assert_int_equal(image_store_remove(h->store, ".."), RC_INVAL);
 }
 
