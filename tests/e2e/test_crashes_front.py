@@ -1,0 +1,165 @@
+"""kill -9 of a front worker, the key agent, the front's parent, and of instances, before each system call of each
+operation that others can see: as test_crashes.py does it with roomkeyd.
+
+A worker takes its own connections with it, an instance those of its tenant; whoever comes next is served, and so are
+all others meanwhile.  Of the agent's death nobody notices anything.  The parent takes all of the front with it; started
+again it serves what runs.  ROOMKEY_CRASHES=all takes every call.
+"""
+
+import os
+import signal
+import ssl
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from house import DEADLINE, House, get, until
+from killing import at, calls_during, is_dead, kinds
+from ledger import Ledger
+from operations import CertSet, Client, Drain, Idle, Operation, Serve, Stop, UpgradeIdle, Wake, prepared
+from test_crashes import AT_ONCE, CONFIG
+
+pytestmark = pytest.mark.only_on("sandbox", "it watches processes; tests/xen has the deaths of domains")
+
+
+class Resume12(Operation):
+    """A ticket, of a tenant that sleeps."""
+
+    version = ssl.TLSVersion.TLSv1_2
+
+    def prepare(self):
+        self.tenant("plain")
+        self.context = self.house.context(self.version)
+        with self.house.connect("plain", context=self.context) as sock:
+            get(sock, "plain.localhost", "/version")
+            self.session = sock.session
+        self.asleep("plain")
+
+    def act(self):
+        with self.house.connect("plain", context=self.context, session=self.session) as sock:
+            assert get(sock, "plain.localhost", "/version") == (200, b"1.0.0\n") and sock.session_reused
+
+
+class Resume13(Resume12):
+    version = ssl.TLSVersion.TLSv1_3
+
+
+class Restart(Operation):
+    """The parent starts another worker, and another agent."""
+
+    def act(self):
+        for pid in (self.house.worker_pids()[0], agent(self.house)):
+            os.kill(pid, signal.SIGKILL)
+        until(lambda: is_dead(self.house.front.pid) or self.house.worker_pids() and agent(self.house), "both are back")
+        assert self.house.curl("other", "/version") == "1.0.0\n"
+
+
+def agent(house):
+    for pid in Path(f"/proc/{house.front.pid}/task/{house.front.pid}/children").read_text().split():
+        if Path(f"/proc/{pid}/comm").read_text().strip() == "roomkey-keys":
+            return int(pid)
+    return None
+
+
+def instance_of(house, tenant):
+    newest = max(i["id"] for i in house.instances(tenant))
+    return int(Ledger(house).rows(f"SELECT handle FROM instance WHERE id = {newest}")[0][0].split()[0].removeprefix("pid="))
+
+
+# Who is killed; in what; whether the operation's own client may notice.
+VICTIMS = {
+    "worker": (lambda house: house.worker_pids()[0], True),
+    "agent": (agent, False),
+    "parent": (lambda house: house.front.pid, True),
+    "instance": (lambda house: instance_of(house, "plain"), True),
+}
+MATRIX = [("worker", k) for k in (Wake, Serve, Resume12, Resume13, Idle, Drain, UpgradeIdle)]
+MATRIX += [("agent", k) for k in (Wake, Serve, Resume12, Resume13, CertSet)]
+MATRIX += [("parent", Restart)]
+MATRIX += [("instance", k) for k in (Serve, Drain, Stop)]
+
+
+def others_serve_on(house):
+    assert get(house.held, "acme.localhost", "/version") == (200, b"1.0.0\n")
+
+
+def kill_at(victim, call, kind, house, ledger):
+    find, notices = VICTIMS[victim]
+    with prepared(kind, house, ledger) as operation:
+        pid = find(house)
+        with at(pid, call):
+            client = Client(operation.act)
+            until(lambda: is_dead(pid) or not client.is_alive(), f"the {victim} is dead, or it is done")
+        reached = is_dead(pid)
+        if not reached:
+            os.kill(pid, signal.SIGKILL)
+        if victim == "parent":
+            house.front.stop(signal.SIGKILL)
+            until(lambda: not children_left(house), "all of the front is gone")
+            house.start_front()
+        client.join(2 * DEADLINE)
+        assert notices or client.error is None, f"noticed: {client.error}"
+        if victim == "agent" or victim == "instance":
+            others_serve_on(house)
+        for tenant in ("acme", "other"):
+            until(lambda: house.curl(tenant, "/version", check=False).returncode == 0, f"{tenant} is served")
+        if victim in ("worker", "parent"):
+            house.held = house.connect("acme")
+            others_serve_on(house)
+        until(lambda: house.curl("plain", "/version", check=False).returncode == 0, "the next client is served")
+        operation.after()
+        ledger.check()
+        return reached
+
+
+def children_left(house):
+    return [d for d in os.listdir("/proc") if d.isdigit() and f"--run\0{house.run}\0--listen".encode() in cmdline(d)]
+
+
+def cmdline(pid):
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
+def in_a_house(victim, kind):
+    house = House(config=CONFIG)
+    try:
+        house.start()
+        house.add_images("probe:1.0.0", "probe:2.0.0")
+        for name in ("acme", "other", "plain"):
+            house.add_tenant(name)
+        house.held = house.connect("acme")
+        others_serve_on(house)
+        house.curl("other", "/version")
+        house.curl("plain", "/version")
+        ledger, missed = Ledger(house), 0
+        with prepared(kind, house, ledger) as operation:
+            calls = calls_during(VICTIMS[victim][0](house), operation.act)
+            operation.after()
+        for call in kinds(calls):
+            try:
+                missed += not kill_at(victim, call, kind, house, ledger)
+            except Exception as error:
+                raise AssertionError(f"killed at {call}: {error}") from error
+        house.check()
+        return f"{victim}, {kind.__name__}: killed in {len(kinds(calls))} of {len(calls)} states; {missed} did not come again"
+    except Exception as error:
+        raise AssertionError(f"{error}\n{house.logs()}") from error
+    finally:
+        house.held.close()
+        house.remove()
+
+
+@pytest.fixture(scope="module")
+def outcomes(request):
+    wanted = {(i.callspec.params["victim"], i.callspec.params["kind"]) for i in request.session.items if i.module is request.module}
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        yield {case: pool.submit(in_a_house, *case) for case in MATRIX if case in wanted}
+
+
+@pytest.mark.parametrize("victim, kind", MATRIX, ids=lambda x: x if isinstance(x, str) else x.__name__)
+def test_is_killed_in(victim, kind, outcomes):
+    print(outcomes[victim, kind].result())
