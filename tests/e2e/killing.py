@@ -61,23 +61,55 @@ def calls_during(pid, act):
         return parse(log.read(), pid)
 
 
-def watched(args, until_it_says):
-    """The same of a program from its start to that line on its standard error; it is killed then."""
+def run(options, args, until_it_says):
+    """Runs the program under strace to that line on its standard error, where it is killed.  Its pid; None: it did not
+    come to that."""
+    tracer = subprocess.Popen(["strace", *options, *args], stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True)
+    pid = None
+    for line in tracer.stderr:
+        if re.search(until_it_says, line):
+            pid = int(Path(f"/proc/{tracer.pid}/task/{tracer.pid}/children").read_text().split()[0])
+            os.kill(pid, signal.SIGKILL)
+    tracer.wait(DEADLINE)
+    return pid
+
+
+def calls_from_start(args, until_it_says):
     with tempfile.NamedTemporaryFile("r", prefix="roomkey-calls-") as log:
-        tracer = subprocess.Popen(["strace", *LIST, "-o", log.name, *args], stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True)
-        while not re.search(until_it_says, line := tracer.stderr.readline()):
-            assert line, "it ended"
-        pid = int(Path(f"/proc/{tracer.pid}/task/{tracer.pid}/children").read_text().split()[0])
-        os.kill(pid, signal.SIGKILL)
-        tracer.communicate(timeout=DEADLINE)
+        pid = run((*LIST, "-o", log.name), args, until_it_says)
         return parse(log.read(), pid)
 
 
-def parse(log, pid):
+def killed_from_start(args, call, until_it_says):
+    """False: it did not come to that call."""
+    options = ("-o", "/dev/null", "-e", f"trace={call.name}", "-e", "signal=none", "-e", f"inject={call.name}:signal=KILL:when={call.nth}")
+    return run(options, args, until_it_says) is None
+
+
+def calls_of_child(pid, act):
+    """One call of each kind that a process makes which this one starts in act(), in order: those of a name that the
+    parent itself does not call meanwhile, since strace counts the calls of both."""
+    ours = set(threads(pid))
+    with tempfile.NamedTemporaryFile("r", prefix="roomkey-calls-") as log:
+        with strace([pid], "-f", "-e", "signal=none", "-o", log.name):
+            act()
+        text = log.read()
+    lines = [m for m in map(LINE.match, text.splitlines()) if m]
+    names = {m.group(2) for m in lines} - {m.group(2) for m in lines if int(m.group(1)) in ours}
+    calls = parse(text, pid, names)
+    return [c for i, c in enumerate(calls) if ALL or i + 1 == len(calls) or calls[i + 1].name != c.name]
+
+
+def at_child(pid, call):
+    return strace([pid], "-f", "-e", f"trace={call.name}", "-e", "signal=none", "-e",
+                  f"inject={call.name}:signal=KILL:when={call.nth}", "-o", "/dev/null")
+
+
+def parse(log, pid, names=SEEN.split(",")):
     calls, count = [], {}
     for line in log.splitlines():
         match = LINE.match(line)
-        if not match or match.group(2) not in SEEN.split(","):
+        if not match or match.group(2) not in names:
             continue
         thread, name, text = int(match.group(1) or pid), match.group(2), match.group(3)
         count[thread, name] = count.get((thread, name), 0) + 1

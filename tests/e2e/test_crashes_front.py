@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from house import DEADLINE, House, get, until
-from killing import at, calls_during, is_dead, kinds
+from killing import at, at_child, calls_during, calls_of_child, is_dead, kinds
 from ledger import Ledger
 from operations import CertSet, Client, Drain, Idle, Operation, Serve, Stop, UpgradeIdle, Wake, prepared
 from test_crashes import AT_ONCE, CONFIG
@@ -163,3 +163,47 @@ def outcomes(request):
 @pytest.mark.parametrize("victim, kind", MATRIX, ids=lambda x: x if isinstance(x, str) else x.__name__)
 def test_is_killed_in(victim, kind, outcomes):
     print(outcomes[victim, kind].result())
+
+
+def test_an_open_connection_at_another_worker_goes_on(make_house):
+    house = make_house(workers=2)
+    house.add_images("probe:1.0.0")
+    house.add_tenant("acme")
+    socks = [house.connect("acme") for _ in range(12)]
+    for sock in socks:
+        get(sock, "acme.localhost", "/version")
+    os.kill(house.worker_pids()[0], signal.SIGKILL)
+    until(lambda: len(house.worker_pids()) == 2 and house.curl("acme", "/version"), "a new worker serves")
+    alive = 0
+    for sock in socks:
+        try:
+            alive += get(sock, "acme.localhost", "/version") == (200, b"1.0.0\n")
+        except (OSError, AssertionError):
+            pass  # the dead one's
+        sock.close()
+    assert 0 < alive < len(socks), f"{alive} of {len(socks)} went on"
+    Ledger(house).check()
+
+
+def test_an_instance_is_killed_while_it_starts(make_house):
+    """Before each kind of call that it makes from its birth to READY: its start has failed, which costs those who wait
+    a 503 at most; the next one serves."""
+    house = make_house(config={**CONFIG, "deadlines": {"pause": "100ms", "pause_max": "100ms"}})
+    house.add_images("probe:1.0.0")
+    house.add_tenant("plain")
+    ledger = Ledger(house)
+
+    def wake():
+        return house.curl("plain", "/version", "-w", "%{http_code}", check=False).stdout.decode()
+
+    calls = calls_of_child(house.orchestrator.pid, wake)
+    assert len(calls) > 10, [str(c) for c in calls]
+    for call in calls:
+        house.cli("instance", "stop", "plain", check=False)
+        with at_child(house.orchestrator.pid, call):
+            said = wake()
+        lost = any("crashed" in e["kind"] for e in house.events("plain")[-1:])  # it had its connection already
+        assert said.endswith(("200", "503")) or lost and said == "000", f"killed at {call}: {said}"
+        until(lambda: wake() == "1.0.0\n200", f"it is served again after a death at {call}")
+        ledger.check()
+    print(f"killed in {len(calls)} states")
