@@ -19,7 +19,7 @@ from house import House, get, ms, until
 from killing import at, calls_during, calls_from_start, is_dead, killed_from_start, kinds
 from ledger import Ledger
 from operations import (CertSet, Client, Drain, Idle, ImageAdd, ImageRemove, Resume, Rollback, Serve, Stop, Suspend, TenantAdd,
-                        TenantRemove, TenantSet, Upgrade, UpgradeIdle, UpgradeInUse, Wake, prepared)
+                        TenantRemove, TenantSet, Upgrade, UpgradeIdle, UpgradeInUse, Wake, chosen, prepared)
 
 pytestmark = pytest.mark.only_on("sandbox", "registry and stores are the same on every ground; tests/xen has the deaths of what is Xen's own")
 
@@ -55,9 +55,8 @@ def in_a_house(kind):
 @pytest.fixture(scope="module")
 def outcomes(request):
     """What came of each operation: they wait more than they work, so some at once."""
-    kinds = {item.callspec.params["kind"] for item in request.session.items if item.module is request.module and hasattr(item, "callspec")}
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        yield {kind: pool.submit(in_a_house, kind) for kind in OPERATIONS if kind in kinds}
+        yield {kind: pool.submit(in_a_house, kind) for kind, in chosen(request, "kind")}
 
 
 def serves_on(house):

@@ -17,7 +17,7 @@ import pytest
 from house import DEADLINE, House, get, until
 from killing import at, at_child, calls_during, calls_of_child, is_dead, kinds
 from ledger import Ledger
-from operations import CertSet, Client, Drain, Idle, Operation, Serve, Stop, UpgradeIdle, Wake, prepared
+from operations import CertSet, Client, Drain, Idle, Operation, Serve, Stop, UpgradeIdle, Wake, chosen, prepared
 from test_crashes import AT_ONCE, CONFIG
 
 pytestmark = pytest.mark.only_on("sandbox", "it watches processes; tests/xen has the deaths of domains")
@@ -155,9 +155,8 @@ def in_a_house(victim, kind):
 
 @pytest.fixture(scope="module")
 def outcomes(request):
-    wanted = {(i.callspec.params["victim"], i.callspec.params["kind"]) for i in request.session.items if i.module is request.module}
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        yield {case: pool.submit(in_a_house, *case) for case in MATRIX if case in wanted}
+        yield {case: pool.submit(in_a_house, *case) for case in chosen(request, "victim", "kind")}
 
 
 @pytest.mark.parametrize("victim, kind", MATRIX, ids=lambda x: x if isinstance(x, str) else x.__name__)

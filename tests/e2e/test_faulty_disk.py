@@ -20,7 +20,7 @@ from house import IMAGES, House, get, many, until
 from killing import at, calls_during, kinds
 from ledger import Ledger
 from operations import (CertSet, Client, Idle, ImageAdd, ImageRemove, Resume, Stop, Suspend, TenantAdd, TenantRemove, TenantSet,
-                        Upgrade, UpgradeIdle, Wake, prepared)
+                        Upgrade, UpgradeIdle, Wake, chosen, prepared)
 from test_crashes import AT_ONCE, CONFIG, without_names
 
 pytestmark = pytest.mark.only_on("sandbox", "registry and stores are the same on every ground")
@@ -78,9 +78,8 @@ def in_a_house(kind):
 
 @pytest.fixture(scope="module")
 def outcomes(request):
-    kinds_ = {item.callspec.params["kind"] for item in request.session.items if item.module is request.module and hasattr(item, "callspec")}
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        yield {kind: pool.submit(in_a_house, kind) for kind in OPERATIONS if kind in kinds_}
+        yield {kind: pool.submit(in_a_house, kind) for kind, in chosen(request, "kind")}
 
 
 @pytest.mark.parametrize("kind", OPERATIONS, ids=lambda kind: kind.__name__)
