@@ -194,6 +194,8 @@ class Rollback(Upgrade):
 
 
 class Wake(Operation):
+    name = "plain"
+
     def prepare(self):
         self.tenant("plain")
         self.asleep("plain")
@@ -210,6 +212,8 @@ class Serve(Wake):
 
 class Idle(Operation):
     """From the last answer to the last sign of the instance."""
+
+    name = "napper"
 
     def prepare(self):
         self.tenant("napper", "probe:1.0.0", "--idle", f"{ms(0.1)}ms")
