@@ -11,7 +11,6 @@ import os
 import shutil
 import signal
 import sqlite3
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -180,21 +179,22 @@ def held(house):
 
 
 def test_a_held_registry_stops_no_loop_and_costs_a_command_one_line(make_house):
-    """Seen to fail with a busy timeout of 500 ms for each call, as it was: the slowest answer took longer than that."""
+    """Others are answered again and again before the first command gives up.  Seen to fail with a busy timeout of 500 ms
+    for each call, as it was."""
     house = make_house(config=CONFIG)
     house.add_images("probe:1.0.0")
     house.add_tenant("acme")
     house.add_tenant("sleeper")
     assert house.curl("acme", "/version") == "1.0.0\n"
     before = Ledger(house).wishes()
-    slowest = 0
+    answers = []
     with held(house):
         commands = [Client(lambda n=n: house.cli("tenant", "set", "acme", "--idle", f"{n}s")) for n in range(20, 30)]
         crowd = [Client(lambda: house.curl("sleeper", "/version", check=False)) for _ in range(4)]
         while any(c.is_alive() for c in commands):
-            start = time.monotonic()
             house.api("/v1/status")
-            slowest = max(slowest, time.monotonic() - start)
+            answers.append(all(c.is_alive() for c in commands))
+        assert sum(answers) >= 8, answers
         for command in commands:
             assert not command.acknowledged()
             assert "\n" not in command.error.err and "roomkey.db" in command.error.err, command.error
@@ -205,7 +205,7 @@ def test_a_held_registry_stops_no_loop_and_costs_a_command_one_line(make_house):
         client.join()
     house.cli("tenant", "set", "acme", "--idle", "31s")
     Ledger(house).check()
-    print(f"slowest answer {slowest * 1000:.0f} ms")
+    print(f"{sum(answers)} answers meanwhile")
 
 
 def test_a_command_waits_for_a_short_lock_and_so_does_a_wake(make_house):
