@@ -235,9 +235,7 @@ enum rc db_end(struct registry *r, enum rc rc)
     /* Some failures (disk full) have rolled back already. */
     if (rc && !sqlite3_get_autocommit(r->db))
         (void)sqlite3_exec(r->db, "ROLLBACK", NULL, NULL, NULL);
-    if (commit && rc)
-        bury_commit(r);
-    else if (commit && r->doubt)
+    if (commit && (rc || r->doubt))
         bury_commit(r);
     return rc;
 }
