@@ -82,13 +82,13 @@ void tenant_start_now(struct tenant *t)
     if (rc == RC_OK)
         rc = image_store_fd(f->images, route.image.sha256, route.image.size, &start.image_fd);
     if (rc) {
-        bool file = rc == RC_NOT_FOUND || rc == RC_MALFORMED;
+        const char *file = rc == RC_NOT_FOUND   ? "its file is gone from the image store; "
+                                                  "`roomkey image add` it again"
+                           : rc == RC_MALFORMED ? "its file in the image store is damaged; "
+                                                  "`roomkey image add` it again"
+                                                : NULL;
 
-        start_failed(t, t->image, t->image_ref,
-                     file ? "its file in the image store is gone or damaged; `roomkey image add` "
-                            "it again"
-                          : rc_text(rc),
-                     !file);
+        start_failed(t, t->image, t->image_ref, file ? file : rc_text(rc), !file);
         tenant_step(t);
         return;
     }

@@ -287,7 +287,7 @@ static void look_at_tenant(struct race *r, const struct tenant *t)
     if ((t->suspended || t->removing) && (t->current || t->trial))
         race_broken(r, "%s serves, and must not", t->name);
     if (i && i->image != t->image && instance_serves(i) && i->sm.state == INSTANCE_IDLE &&
-        !slots_unknown(i) && !t->trial && !t->queued && !t->pause.set)
+        !slots_unknown(i) && !t->trial && !t->queued && !t->pause.set && !t->held.set)
         race_broken(r, "%s is idle, and nothing is done about its upgrade", t->name);
 }
 
