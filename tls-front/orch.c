@@ -193,8 +193,10 @@ static void on_closed(struct packet *p)
     struct worker *w = p->data;
 
     w->orch->state = ABSENT;
-    if (w->orch->again)
+    if (w->orch->again) {
         ask_parent(w);
+        wakes_alone(w);
+    }
 }
 
 static const struct packet_ops ops = {on_message, on_lost, on_closed};

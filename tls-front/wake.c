@@ -168,10 +168,37 @@ void wake_on_refused(struct worker *w, const struct control_refused *m)
     end(w, k, tell_refused, m);
 }
 
+static void tell_route(struct wake *k, struct route *r)
+{
+    struct conn *c, *next;
+
+    k->busy = true;
+    route_ref(r);
+    for (c = TAILQ_FIRST(&k->waiters); c; c = next) {
+        next = TAILQ_NEXT(c, queued);
+        opening_on_route(c, r); /* c may leave */
+    }
+    route_unref(r);
+    k->busy = false;
+    free_if_idle(k);
+}
+
+void wakes_alone(struct worker *w)
+{
+    struct wake *k, *next;
+
+    for (k = LIST_FIRST(&w->wakes->all); k; k = next) {
+        struct route *r = routes_find(w, k->hostname);
+
+        next = LIST_NEXT(k, entry);
+        if (r)
+            tell_route(k, r);
+    }
+}
+
 void wake_on_route(struct worker *w, const struct control_route *m, const int *fds)
 {
     struct wake *k = find(w, m->request);
-    struct conn *c, *next;
     struct route *r;
     enum rc rc;
 
@@ -188,15 +215,7 @@ void wake_on_route(struct worker *w, const struct control_route *m, const int *f
         end(w, k, tell_refused, &refused);
         return;
     }
-    k->busy = true;
-    route_ref(r);
-    for (c = TAILQ_FIRST(&k->waiters); c; c = next) {
-        next = TAILQ_NEXT(c, queued);
-        opening_on_route(c, r); /* c may leave */
-    }
-    route_unref(r);
-    k->busy = false;
-    free_if_idle(k);
+    tell_route(k, r);
 }
 
 static void tell_ready(struct wake *k, struct conn *c, bool first, const void *with)

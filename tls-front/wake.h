@@ -31,6 +31,8 @@ void wake_leave(struct worker *w, struct conn *c);
 
 /* The control socket is there and both sides are in step. */
 void wakes_resend(struct worker *w);
+/* It is gone: who waits for a route goes on with the one that it said last, if there is one. */
+void wakes_alone(struct worker *w);
 
 void wake_on_route(struct worker *w, const struct control_route *m, const int *fds);
 void wake_on_ready(struct worker *w, const struct control_ready *m, int *fds);

@@ -10,6 +10,8 @@ Here one call of each kind of state; ROOMKEY_CRASHES=all takes every one (some 5
 SIGKILL is the death of a process, not of the host: order and fsync against a power cut cannot be shown so.
 """
 
+import contextlib
+import os
 import signal
 from concurrent.futures import ThreadPoolExecutor
 
@@ -175,6 +177,30 @@ def test_without_roomkeyd_new_connections_at_any_worker_wait_for_the_next_one(ma
     house.start_orchestrator()
     assert all(c.acknowledged() for c in clients)
     Ledger(house).check()
+
+
+def test_who_had_asked_a_roomkeyd_that_dies_is_served_by_what_it_said_before(make_house):
+    """Its route is stale, since there is a new roomkeyd, which hangs when it is asked.  Without wakes_alone() it waits
+    in vain, and gets an alert."""
+    house = make_house(config=CONFIG)
+    house.add_images("probe:1.0.0")
+    house.add_tenant("acme")
+    assert house.curl("acme", "/version") == "1.0.0\n"
+    house.orchestrator.stop(signal.SIGKILL)
+    house.start_orchestrator()
+    until(lambda: "front worker 0 is here" in house.orchestrator.said(), "the worker has found it")
+    ledger = Ledger(house)
+    ledger.check()
+    house.orchestrator.process.send_signal(signal.SIGSTOP)
+    folder = f"/proc/{house.worker_pids()[0]}/fd"
+    before = len(os.listdir(folder))
+    client = Client(lambda: house.curl("acme", "/version"))
+    until(lambda: len(os.listdir(folder)) > before, "the worker has the connection")
+    with contextlib.suppress(AssertionError):
+        until(lambda: not client.is_alive(), "nothing", deadline=ms(0.2) / 1000)  # it has asked by then
+    assert client.is_alive()
+    house.orchestrator.stop(signal.SIGKILL)
+    assert client.acknowledged()
 
 
 def test_a_roomkeyd_that_stays_away_is_a_503_where_there_is_a_route(make_house):
