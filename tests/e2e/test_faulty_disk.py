@@ -2,7 +2,8 @@
 
 The matrix is that of test_crashes.py, with each of roomkeyd's writes to its state folder failing once instead of a
 kill: ENOSPC, and EIO where a disk says so late (fsync).  The command says ok or one clear line, and what it said is
-what there is, also after a kill -9.  ROOMKEY_CRASHES=all takes every call.
+what there is, also after a kill -9.  Without bury_commit() (registry_db.c) three of these find a row without its
+file after the kill.  ROOMKEY_CRASHES=all takes every call.
 """
 
 import contextlib
