@@ -8,21 +8,29 @@
 #include "common/core/wire.h"
 #include "orchestrator/text.h"
 
-#define FRAMES_A_TURN 32   /* then others have their turn */
-#define FRAMES_AT_END 1024 /* more than a control ring holds */
+#define SECOND_MS       1000
+#define FRAMES_A_TURN   32   /* then others have their turn */
+#define FRAMES_A_SECOND 8192 /* then it is not listened to until the second is over */
+#define FRAMES_AT_END   1024 /* more than a control ring holds */
+/* Doorbells in a second with nothing new behind them: an honest one rings when it has been asked
+ * to, which is once for what it wrote. */
+#define IDLE_RINGS_MAX 5000
 
 struct link {
-    uv_poll_t poll;  /* of the doorbell; `data` is the link */
-    uv_idle_t again; /* active: there may be more, come back in the next turn */
-    unsigned open;   /* of these two handles */
+    uv_poll_t poll;   /* of the doorbell; `data` is the link */
+    uv_idle_t again;  /* active: there may be more, come back in the next turn */
+    uv_timer_t pause; /* active: it has said all that is heard in this second */
+    unsigned open;    /* of these three handles */
     struct ring ring;
     void *memory; /* owned mapping */
     size_t len;
     struct doorbell bell; /* owned */
     const struct link_events *events;
     void *arg;
-    bool broken;       /* nothing is read any more */
-    bool closed;       /* the callbacks are over; the handle is closing */
+    bool broken;        /* nothing is read any more */
+    bool closed;        /* the callbacks are over; the handle is closing */
+    uint64_t second_ms; /* of the loop: when the counts of this second began */
+    unsigned frames, idle_rings;
     bool health, stop; /* to be put when there is room */
     uint64_t token;
     uint32_t deadline_ms;
@@ -30,6 +38,7 @@ struct link {
 
 static void on_doorbell(uv_poll_t *poll, int status, int what);
 static void on_again(uv_idle_t *again);
+static void on_pause_over(uv_timer_t *pause);
 
 static void release(struct link *l)
 {
@@ -85,7 +94,8 @@ enum rc link_open(uv_loop_t *loop, struct backend_channel *channel,
     if (uv_poll_init(loop, &l->poll, l->bell.in_fd))
         goto out;
     uv_idle_init(loop, &l->again);
-    l->poll.data = l->again.data = l;
+    uv_timer_init(loop, &l->pause);
+    l->poll.data = l->again.data = l->pause.data = l;
     uv_poll_start(&l->poll, UV_READABLE, on_doorbell);
     backend_channel_close(channel);
 
@@ -110,6 +120,7 @@ void link_close(struct link *l)
     l->closed = true;
     close_handle(l, (uv_handle_t *)&l->poll);
     close_handle(l, (uv_handle_t *)&l->again);
+    close_handle(l, (uv_handle_t *)&l->pause);
 }
 
 void link_ring(struct link *l)
@@ -125,6 +136,7 @@ static void broken(struct link *l, const char *why)
     l->broken = true;
     uv_poll_stop(&l->poll);
     uv_idle_stop(&l->again);
+    uv_timer_stop(&l->pause);
     l->events->on_broken(l->arg, why);
 }
 
@@ -141,11 +153,12 @@ static enum rc put(struct link *l, uint8_t type, const void *payload, uint32_t l
     }
     if (rc == RC_OK && ring_must_notify(&l->ring, RING_NOTIFY_WRITE))
         link_ring(l);
+    /* A bad index: reading reports it, in a turn of its own. */
+    if (rc == RC_MALFORMED && !l->broken)
+        uv_idle_start(&l->again, on_again);
     return rc;
 }
 
-/* A bad index of the left ring is reported by nobody here: what was to be put waits, and the health
- * question's deadline ends such an instance. */
 static void flush(struct link *l)
 {
     uint8_t buf[8];
@@ -253,34 +266,77 @@ static enum rc read_frame(struct link *l, const char **why)
     return *why ? RC_MALFORMED : RC_OK;
 }
 
-/* Up to `most` frames. */
-static void read_frames(struct link *l, unsigned most)
+/* It gets its turns again when the second is over: a flood costs it its own time, and us no more
+ * than what is heard in one. */
+static void pause_it(struct link *l)
+{
+    uint64_t gone = uv_now(l->poll.loop) - l->second_ms;
+
+    uv_poll_stop(&l->poll);
+    uv_idle_stop(&l->again);
+    uv_timer_start(&l->pause, on_pause_over, gone < SECOND_MS ? SECOND_MS - gone : 1, 0);
+}
+
+/* What is wrong with the indices of the ring that it reads. */
+static bool index_is_bad(const struct link *l)
+{
+    struct ring_span span;
+    uint32_t n;
+
+    return ring_writable(&l->ring, &span, &n) != RC_OK;
+}
+
+/* Up to `most` frames; how many there were. */
+static unsigned read_frames(struct link *l, unsigned most)
 {
     const char *why = NULL;
+    unsigned n;
     enum rc rc;
 
-    for (unsigned n = 0; n < most; n++) {
+    if (index_is_bad(l)) {
+        broken(l, "an index of its ring makes no sense");
+        return 0;
+    }
+    for (n = 0; n < most; n++) {
         rc = read_frame(l, &why);
         if (l->closed)
-            return;
+            return n;
         if (rc == RC_AGAIN) {
             ring_want(&l->ring, RING_NOTIFY_WRITE);
             rc = read_frame(l, &why);
             if (l->closed)
-                return;
+                return n;
         }
         if (rc == RC_AGAIN) {
             if (ring_peer(&l->ring) == RING_CONNECTED)
                 flush(l);
-            return;
+            return n;
         }
         if (rc) {
             broken(l, why);
-            return;
+            return n;
         }
     }
     uv_idle_start(&l->again, on_again);
     flush(l);
+    return n;
+}
+
+/* One turn; how many frames it had. */
+static unsigned take_turn(struct link *l)
+{
+    uint64_t now = uv_now(l->poll.loop);
+    unsigned n;
+
+    if (now - l->second_ms >= SECOND_MS) {
+        l->second_ms = now;
+        l->frames = l->idle_rings = 0;
+    }
+    n = read_frames(l, FRAMES_A_TURN);
+    l->frames += n;
+    if (l->frames >= FRAMES_A_SECOND && !l->closed && !l->broken)
+        pause_it(l);
+    return n;
 }
 
 static void on_doorbell(uv_poll_t *poll, int status, int what)
@@ -292,15 +348,22 @@ static void on_doorbell(uv_poll_t *poll, int status, int what)
         broken(l, "the doorbell failed");
         return;
     }
-    read_frames(l, FRAMES_A_TURN);
+    if (take_turn(l) == 0 && !l->closed && !l->broken && ++l->idle_rings > IDLE_RINGS_MAX)
+        broken(l, "it rings without end and has nothing to say");
 }
 
 static void on_again(uv_idle_t *again)
 {
-    struct link *l = again->data;
-
     uv_idle_stop(again);
-    read_frames(l, FRAMES_A_TURN);
+    take_turn(again->data);
+}
+
+static void on_pause_over(uv_timer_t *pause)
+{
+    struct link *l = pause->data;
+
+    uv_poll_start(&l->poll, UV_READABLE, on_doorbell);
+    take_turn(l);
 }
 
 void link_look(struct link *l)

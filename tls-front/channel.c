@@ -141,15 +141,20 @@ void channel_complain(struct channel *ch, const char *why)
     mark(ch);
 }
 
-static void complain(struct channel *ch)
+static void send_complaint(struct worker *w, const struct control_instance *id, const char *why)
 {
     struct control_msg m = {.type = CONTROL_COMPLAINT};
 
+    m.complaint.id = *id;
+    strncpy(m.complaint.text, why, sizeof m.complaint.text - 1);
+    orch_send(w, &m);
+}
+
+static void complain(struct channel *ch)
+{
     log_error("tenant %s broke the channel's rules: %s; its %u connections are reset",
               ch->tenant->name, ch->broken, ch->connections);
-    m.complaint.id = ch->id;
-    strncpy(m.complaint.text, ch->broken, sizeof m.complaint.text - 1);
-    orch_send(ch->w, &m);
+    send_complaint(ch->w, &ch->id, ch->broken);
     kill_channel(ch);
 }
 
@@ -187,13 +192,16 @@ static void on_check(uv_check_t *handle)
 
 /*----- doorbells that ring here -----*/
 
-static bool room_for_blocked(const struct channel *ch)
+static bool room_for_blocked(struct channel *ch)
 {
     struct ring_span span;
     uint32_t n;
 
-    return !TAILQ_EMPTY(&ch->blocked) && ring_writable(&ch->ring, &span, &n) == RC_OK &&
-           n >= ch->ring.tx_size / 4;
+    if (ring_writable(&ch->ring, &span, &n) != RC_OK) {
+        channel_complain(ch, "an index of its ring is impossible");
+        return false;
+    }
+    return !TAILQ_EMPTY(&ch->blocked) && n >= ch->ring.tx_size / 4;
 }
 
 /* Those that find no room again are behind `last`. */
@@ -382,7 +390,7 @@ static enum rc set_up(struct channel *ch, const struct control_ready *m, int *fd
     return RC_OK;
 }
 
-enum rc channel_ready(struct worker *w, struct tenant *t, const struct control_ready *m, int *fds)
+static enum rc use(struct worker *w, struct tenant *t, const struct control_ready *m, int *fds)
 {
     struct channel *ch = find(w, &m->id);
     enum rc rc;
@@ -417,6 +425,18 @@ enum rc channel_ready(struct worker *w, struct tenant *t, const struct control_r
     }
     look_again(ch); /* its HELLO is there already, or we ask to be rung */
     return RC_OK;
+}
+
+enum rc channel_ready(struct worker *w, struct tenant *t, const struct control_ready *m, int *fds)
+{
+    enum rc rc = use(w, t, m, fds);
+
+    /* Else every wake would get this same instance, and be refused. */
+    if (rc && rc != RC_NOMEM)
+        send_complaint(w, &m->id,
+                       rc == RC_MALFORMED ? "its ring is malformed before it was used"
+                                          : "it left its channel before it was used");
+    return rc;
 }
 
 void channel_release(struct worker *w, const struct control_instance *id, bool force)

@@ -52,6 +52,7 @@ struct channel {
     bool wrote, read;     /* since its doorbell was last thought of */
     bool dirty;           /* listed for that */
     unsigned idle_rings;  /* looks without anything new, this second */
+    uint32_t crossing;    /* frames that may yet come of connections that have ended */
     const char *broken;   /* why to complain, once off the stack of frames */
 
     struct conn_list conns; /* those with an id on it */
@@ -70,7 +71,8 @@ void channels_close(struct worker *w);   /* all connections are gone */
 void channels_dispose(struct worker *w); /* after its handles are closed */
 
 /* READY: fds are memory, the instance's doorbell, ours, or none of them; those taken are
- * set to -1.  RC_NOT_FOUND: none came, and it holds no such channel. */
+ * set to -1.  RC_NOT_FOUND: none came, and it holds no such channel.  When it is the
+ * tenant's fault that the channel cannot be used, roomkeyd has been told. */
 RC_MUST_CHECK enum rc channel_ready(struct worker *w, struct tenant *t,
                                     const struct control_ready *m, int *fds);
 void channel_release(struct worker *w, const struct control_instance *id, bool force);

@@ -16,6 +16,10 @@
 /* Credit goes back in portions, so that it is not a frame for each record. */
 #define CREDIT_PORTION (MUX_CREDIT_INITIAL / 4)
 #define FIRST_CHUNK    8192u
+/* Frames that may cross the end of a connection on their way here: its whole credit in the smallest
+ * records that there are, and what else it had to say. */
+#define CROSSING_EACH (MUX_CREDIT_INITIAL / 16)
+#define CROSSING_MAX  (256 * CROSSING_EACH)
 
 /*----- to the tenant: the handover -----*/
 
@@ -107,11 +111,17 @@ static void on_room(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)
     struct conn *c = handle->data;
     uint32_t want = c->credit < MUX_PAYLOAD_MAX ? c->credit : MUX_PAYLOAD_MAX;
     struct ring_span span;
+    enum rc rc;
     int run;
 
     (void)suggested;
     *buf = uv_buf_init(NULL, 0); /* on_bytes() gets UV_ENOBUFS */
-    if (want == 0 || mux_reserve(&c->channel->ring, want, &span) != RC_OK)
+    if (want == 0)
+        return;
+    rc = mux_reserve(&c->channel->ring, want, &span);
+    if (rc && rc != RC_FULL)
+        channel_complain(c->channel, "an index of its ring is impossible");
+    if (rc)
         return;
     if (span.len[0] + span.len[1] < (want < ROOM_MIN ? want : ROOM_MIN))
         return;
@@ -210,6 +220,8 @@ void relay_end(struct conn *c)
 
     if (!ch)
         return;
+    if (ch->crossing < CROSSING_MAX)
+        ch->crossing += CROSSING_EACH;
     /* A connection that the tenant never heard of, or whose both ends it knows,
      * just leaves. */
     if (!is_open(c) || (c->close_sent && c->close_got)) {
@@ -282,19 +294,19 @@ static const char *take_data(struct conn *c, const struct mux_head *head,
 {
     uv_buf_t bufs[2] = {uv_buf_init((char *)payload->p[0], payload->len[0]),
                         uv_buf_init((char *)payload->p[1], payload->len[1])};
+    enum rc rc;
 
     if (c->close_got)
         return "DATA came after CLOSE";
+    if (head->len == 0)
+        return "its DATA is empty";
     if (head->len > c->window)
         return "DATA came without credit";
     c->window -= head->len;
     c->channel->bytes += head->len;
-    if (head->len > 0) {
-        enum rc rc = conn_write(c, bufs, payload->len[1] ? 2 : 1);
-
-        if (rc)
-            conn_unwritten(c, rc);
-    }
+    rc = conn_write(c, bufs, payload->len[1] ? 2 : 1);
+    if (rc)
+        conn_unwritten(c, rc);
     return NULL;
 }
 
@@ -303,7 +315,7 @@ static const char *take_credit(struct conn *c, const struct mux_head *head,
 {
     uint32_t n;
 
-    if (mux_u32_decode(payload, head->len, &n))
+    if (mux_u32_decode(payload, head->len, &n) || n == 0)
         return "its CREDIT is malformed";
     if (n > MUX_CREDIT_INITIAL - c->credit)
         return "it gives back more credit than was used";
@@ -330,6 +342,15 @@ static const char *take_reset(struct conn *c, const struct mux_head *head)
     return NULL;
 }
 
+/* What it sent before it heard that the connection is over; more than that is a flood. */
+static const char *take_crossing(struct channel *ch)
+{
+    if (ch->crossing == 0)
+        return "it goes on and on about connections that it does not have";
+    ch->crossing--;
+    return NULL;
+}
+
 static const char *take(struct channel *ch, const struct mux_head *head,
                         const struct ring_span *payload)
 {
@@ -344,12 +365,10 @@ static const char *take(struct channel *ch, const struct mux_head *head,
     if (head->conn >> 32 == 0)
         return "a frame is of no connection";
     c = conn_find(ch, head->conn);
-    if (!c || !is_open(c))
-        return NULL; /* it crossed our RESET */
+    if (!c || !is_open(c) || (c->reset && head->type != MUX_RESET))
+        return take_crossing(ch);
     if (head->type == MUX_RESET)
         return take_reset(c, head);
-    if (c->reset)
-        return NULL;
     switch (head->type) {
     case MUX_DATA:
         return take_data(c, head, payload);
