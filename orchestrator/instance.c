@@ -142,15 +142,16 @@ static void ask(struct instance *i)
     instance_arm(i, i->fleet->limits.health_ms);
 }
 
-/* Requests and leases hold it; leases no longer than their bound, and nothing does
- * when its own on_health says that it is not well. */
+/* Requests and leases hold it; leases no longer than their bound, requests while the workers know of
+ * a connection for them, for it could say so for ever; and nothing does when its own on_health says
+ * that it is not well. */
 static bool busy(const struct instance *i)
 {
     uint64_t quiet_ms = (now_us(i) - i->quiet_us) / 1000;
 
     if (!i->health.healthy)
         return false;
-    return i->health.in_flight > 0 ||
+    return (i->health.in_flight > 0 && (instance_connections(i) > 0 || slots_unknown(i))) ||
            (i->health.leases > 0 && quiet_ms < i->fleet->limits.busy_max_ms);
 }
 
@@ -243,10 +244,16 @@ static bool must_end(struct instance *i)
 
 static void end(struct instance *i)
 {
-    if (i->stopped)
-        snprintf(i->why, sizeof i->why, "%s",
-                 i->rang || i->killed ? "stopped: killed, since it did not leave in time"
-                                      : "stopped");
+    bool late = i->rang || i->killed;
+
+    /* How one ended that an earlier roomkeyd has started, nobody is told. */
+    i->left_badly = i->ready && (late || (!i->exit.clean && !i->adopted));
+    if (i->stopped && late)
+        snprintf(i->why, sizeof i->why, "stopped: killed, since it did not leave in time");
+    else if (i->stopped && i->left_badly)
+        snprintf(i->why, sizeof i->why, "stopped, and failed on its way out: %.200s", i->exit.text);
+    else if (i->stopped)
+        snprintf(i->why, sizeof i->why, "stopped");
     else if (!i->why[0])
         snprintf(i->why, sizeof i->why, "%s", i->exit.text);
     alarm_clear(&i->fleet->alarms, &i->alarm);

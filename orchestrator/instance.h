@@ -102,6 +102,7 @@ struct instance {
     struct backend_exit exit;
     char why[BACKEND_TEXT_MAX]; /* we end it; empty: we do not */
     bool stopped;               /* it ended as we asked */
+    bool left_badly;            /* … but had to be killed, or failed on its way out */
     bool accounted;             /* … and what that means for the tenant is done */
     bool proved;                /* the tenant has seen that it is ready */
 

@@ -145,6 +145,9 @@ void tenant_on_end(struct tenant *t, struct instance *i)
         return;
     i->accounted = true;
     if (i->stopped || (i->retire && !i->ready)) {
+        if (i->stopped && i->left_badly)
+            fleet_event(t->fleet, t->name, "left badly", "%s generation %" PRIu64 ": %s",
+                        i->image_ref, i->generation, i->why);
         if (i->ready && !i->retire) {
             tenant_prove(t, i);
             tenant_forgive(t);

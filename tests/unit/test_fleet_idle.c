@@ -78,14 +78,27 @@ static void bytes_and_connections_hold_it_and_silence_does_not(void **state)
 static void a_request_in_flight_holds_it(void **state)
 {
     struct house *h = *state;
+    struct control_instance id = house_awake(h, 0, "acme.example");
 
-    house_awake(h, 0, "acme.example");
+    house_activity(h, 0, &id, 1, 10);
     acme(h)->health.in_flight = 1;
     house_pass(h, IDLE_MS * 3);
     assert_null(house_told(h, 0, CONTROL_RELEASE));
     assert_true(fleet_counters(h->fleet)->held_busy_total >= 2);
     acme(h)->health.in_flight = 0;
     house_pass(h, IDLE_MS);
+    assert_non_null(house_told(h, 0, CONTROL_RELEASE));
+}
+
+/* Or it would stay for as long as it says so.  Seen to fail with instance_connections() out of
+ * busy(). */
+static void a_request_that_no_worker_has_a_connection_for_does_not_hold_it(void **state)
+{
+    struct house *h = *state;
+
+    house_awake(h, 0, "acme.example");
+    acme(h)->health.in_flight = 0xffffffff;
+    house_pass(h, IDLE_MS + 100);
     assert_non_null(house_told(h, 0, CONTROL_RELEASE));
 }
 
@@ -463,6 +476,7 @@ int main(void)
         T(the_idle_clock_starts_at_ready),
         T(bytes_and_connections_hold_it_and_silence_does_not),
         T(a_request_in_flight_holds_it),
+        T(a_request_that_no_worker_has_a_connection_for_does_not_hold_it),
         T(a_busy_lease_holds_it_until_it_ends),
         T(leases_hold_it_no_longer_than_their_bound),
         T(one_that_is_not_well_is_not_held),
