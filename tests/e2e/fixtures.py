@@ -71,8 +71,11 @@ def make_house():
 
 @pytest.fixture(scope="module")
 def house(request):
-    """One house for all tests of a module, with the images in it and the tenants acme and globex."""
-    house = House(workers=getattr(request.module, "WORKERS", 2))
+    """One house for all tests of a module, with the images in it and the tenants acme and globex.
+
+    A module's WORKERS, CONFIG and FRONT are those of its house."""
+    house = House(workers=getattr(request.module, "WORKERS", 2), config=getattr(request.module, "CONFIG", None),
+                  front=getattr(request.module, "FRONT", ()))
     try:
         house.start()
         house.add_images("hello:1.0.0", "hello:2.0.0", "hello:3.0.0", "probe:1.0.0", "probe:2.0.0")
