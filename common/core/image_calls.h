@@ -20,7 +20,7 @@
     X(madvise, 28, "gives free memory back")                            \
     X(exit, 60, "the C library's last resort")                          \
     X(arch_prctl, 158, "thread-local storage, once, at the start")      \
-    X(tkill, 200, "abort(): SIGABRT to itself")                         \
+    X(tkill, 200, "raise(SIGABRT)")                                     \
     X(set_tid_address, 218, "the C library's start")                    \
     X(clock_gettime, 228, "time, where there is no vDSO")               \
     X(exit_group, 231, "the end")                                       \

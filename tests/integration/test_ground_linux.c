@@ -263,15 +263,31 @@ static void a_failed_check_says_where_and_exits_134(void **state)
     assert_int_equal(WEXITSTATUS(status), LAUNCH_EXIT_PANIC);
 }
 
+/* As on every ground; the C library's would be a fault of process 1. */
+static void abort_says_so_and_is_a_panic(void **state)
+{
+    char said[CONSOLE_MAX];
+    struct guest g;
+    int status;
+
+    (void)state;
+    prepare(&g);
+    launch(&g, "abort", NULL);
+    status = finish(&g, said);
+    assert_string_equal(said, "roomkey: stopped: the app called abort()\n");
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), LAUNCH_EXIT_PANIC);
+}
+
 static void each_break_of_a_rule_kills(void **state)
 {
     static const struct {
         const char *what;
         int signal;
     } cases[] = {
-        {"text", SIGSEGV},  {"rodata", SIGSEGV}, {"exec", SIGSEGV},  {"null", SIGSEGV},
-        {"stack", SIGSEGV}, {"hlt", SIGSEGV},    {"divide", SIGFPE}, {"abort", SIGABRT},
-        {"socket", SIGSYS}, {"code", SIGSYS},
+        {"text", SIGSEGV},  {"rodata", SIGSEGV}, {"exec", SIGSEGV},
+        {"null", SIGSEGV},  {"stack", SIGSEGV},  {"hlt", SIGSEGV},
+        {"divide", SIGFPE}, {"socket", SIGSYS},  {"code", SIGSYS},
     };
 
     (void)state;
@@ -340,6 +356,7 @@ int main(void)
         cmocka_unit_test(the_c_library_needs_no_call_but_the_listed),
         cmocka_unit_test(the_exit_status_is_told),
         cmocka_unit_test(a_failed_check_says_where_and_exits_134),
+        cmocka_unit_test(abort_says_so_and_is_a_panic),
         cmocka_unit_test(each_break_of_a_rule_kills),
         cmocka_unit_test(a_console_that_nobody_reads_does_not_kill),
     };

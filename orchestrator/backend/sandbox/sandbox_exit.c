@@ -44,7 +44,13 @@ void sandbox_exit_collect(int pidfd, struct backend_exit *out)
         snprintf(out->text, sizeof out->text, "exit status %d%s", info.si_status,
                  meaning(info.si_status));
     } else if (info.si_status == SIGSYS) {
-        snprintf(out->text, sizeof out->text, "killed: bad system call (seccomp)");
+        /* Which one, nobody is told but the kernel's log: SANDBOX.md says why it is left at that.
+         */
+        snprintf(
+            out->text, sizeof out->text,
+            "killed: bad system call (seccomp); its number is in the kernel's log: dmesg | grep "
+            "pid=%d",
+            (int)info.si_pid);
     } else {
         name = sigabbrev_np(info.si_status);
         snprintf(out->text, sizeof out->text, "killed by SIG%s", name ? name : "?");
