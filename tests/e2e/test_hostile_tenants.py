@@ -2,10 +2,10 @@
 with the reason said, and noticed by nobody else.
 
 Neighbours are compared by events: a download that began before the lie ends after it with every byte, and requests
-are answered in between.  What each defence is worth was seen by taking it out: conn_find() without its channel (foreign:
-the download is reset), take_crossing() (foreign, flood: never stopped), IDLE_RINGS_MAX of link.c (control storm: not
-stopped for it), the limit of log lines or FRAMES_A_SECOND (roomkeyd answers late or grows), left_badly (no event).
-The same lies at the level of frames: tests/integration/test_front_liars.c, tests/unit/test_link.c.
+are answered in between.  Seen to fail with each of these taken out: the channel in conn_find() (a neighbour's download is
+reset), take_crossing()'s bound (a flood goes on), IDLE_RINGS_MAX in link.c (a storm goes on), the check in
+room_for_blocked() (a bad index goes unnoticed), left_badly (no event).
+The same lies frame by frame: tests/integration/test_front_liars.c, tests/unit/test_link.c.
 """
 
 import re

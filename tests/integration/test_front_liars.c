@@ -340,18 +340,21 @@ static void memory_that_changes_while_it_is_read(void **state)
 
 /*----- more than it may -----*/
 
-/* As many as are put in one go, until it is thrown out; how many it got rid of. */
-static unsigned flood(enum mux_type type, uint64_t conn, const void *p, uint32_t n)
+#define FLOOD_MAX (256ull << 20) /* bytes */
+
+/* As much as goes in, until it is thrown out. */
+static void flood(enum mux_type type, uint64_t conn, const void *p, uint32_t n)
 {
-    unsigned sent = 0;
+    uint64_t sent = 0;
 
     while (ring_peer(&tenant.ring) == RING_CONNECTED) {
         if (mux_put(&tenant.ring, (uint8_t)type, conn, p, n) == RC_OK)
-            sent++;
+            sent += MUX_HEAD_SIZE + n;
         else
             rig_ring_worker(&tenant);
+        if (sent > FLOOD_MAX)
+            fail_msg("%llu bytes, and it is still listened to", (unsigned long long)sent);
     }
-    return sent;
 }
 
 static void more_data_than_credit(void **state)
