@@ -205,12 +205,15 @@ def test_a_tenant_that_dies_or_hangs_as_it_is_stopped_is_told_of(house, liar, ki
     serves(house, liar)
 
 
-def test_a_tenant_that_hears_neither_drain_nor_stop_is_killed(house):
-    liar = "hangs-when-drained"
+@pytest.mark.parametrize("liar, kind, why", [
+    ("dies-when-drained", "crashed", "exit status 3"),
+    ("hangs-when-drained", "left badly", "did not leave in time"),
+])
+def test_a_tenant_that_dies_or_hangs_as_it_is_drained_is_told_of(house, liar, kind, why):
     house.add_tenant(liar, "liar:1.0.0", "--idle", f"{ms(1.5)}ms")  # longer than workers take to tell of bytes
     with house.connect(liar) as sock:  # it has something to drain
         sock.sendall(f"GET /version HTTP/1.1\r\nHost: {liar}.localhost\r\n\r\n".encode())
         assert b"1.0.0" in sock.recv(1000)
-        assert "did not leave in time" in told(house, liar, "left badly")
+        assert why in told(house, liar, kind)
         assert ends(sock)
     serves(house, liar)

@@ -6,9 +6,11 @@
  * Seen to fail: with the lengths' checks out of mux_next() or take_*() the matrix misses a
  * complaint, or ASan speaks; with take_crossing() returning NULL the flood never ends; with
  * send_complaint() out of channel_ready() nothing is heard of a ring that cannot be used. */
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "common/core/wire.h"
@@ -265,6 +267,26 @@ static void what_else_is_on_the_page_is_its_own_matter(void **state)
     end();
 }
 
+/* Its counter is at its end: who rings must neither wait nor give up.  Seen to fail without
+ * doorbell_prepare() (the worker sleeps in write()). */
+static void a_doorbell_that_is_full_holds_up_nobody(void **state)
+{
+    struct rig_tls how = {0};
+
+    (void)state;
+    rig_tenant_make(&tenant, ++generation);
+    assert_int_equal(fcntl(tenant.bell, F_SETFL, 0), 0); /* waits for room, unless told not to */
+    assert_int_equal(eventfd_write(tenant.bell, UINT64_MAX - 1), 0);
+    rig_hello(&rig, &client, &how);
+    peer_answer_wake(&rig, &tenant);
+    assert_true(rig_shake(&client));
+    peer_take(&tenant, &peer);
+    assert_int_equal(SSL_write(client.ssl, "ping", 4), 4);
+    rig_take(&tenant, MUX_DATA, &frame);
+    expect_nothing();
+    end();
+}
+
 /*----- memory that changes while it is read -----*/
 
 struct flipper {
@@ -447,6 +469,7 @@ int main(void)
         TEST(a_head_that_is_torn_or_has_a_bit_too_many),
         TEST(every_index_out_of_its_bounds),
         TEST(what_else_is_on_the_page_is_its_own_matter),
+        TEST(a_doorbell_that_is_full_holds_up_nobody),
         TEST(memory_that_changes_while_it_is_read),
         TEST(more_data_than_credit),
         TEST(frames_of_connections_that_are_over_end_with_what_can_have_crossed),

@@ -393,8 +393,8 @@ static void say_ready_twice(void)
     hang();
 }
 
-/* Answers the question that is the last frame we read, and hears nothing more. */
-static void answer_and_hang(void)
+/* Answers the question that is the last frame we read. */
+static void answer(void)
 {
     uint8_t token[8] = {0};
     struct wire_in in = wire_in(token, sizeof token);
@@ -408,7 +408,27 @@ static void answer_and_hang(void)
         token[i] = v.left[(cons - sizeof token + i) & (v.left_size - 1)];
     put_health(&v, MUX_HEALTH, wire_u64(&in));
     ring(&v);
+}
+
+static void answer_and_hang(void)
+{
+    answer();
     hang();
+}
+
+/* The next that a worker says to one that is idle is DRAIN. */
+static void answer_and_die_when_drained(void)
+{
+    struct victim v;
+    uint32_t heard;
+
+    if (!find("worker", &v))
+        _exit(1);
+    heard = atomic_load(&v.page->left.prod);
+    answer();
+    while (atomic_load(&v.page->left.prod) == heard)
+        ;
+    die();
 }
 
 enum when { AT_START, AT_HEALTH, AT_STOP };
@@ -422,6 +442,7 @@ static const struct {
     {"dies-when-ready", AT_START, say_ready_and_die},
     {"is-ready-twice", AT_START, say_ready_twice},
     {"dies-when-asked", AT_HEALTH, die},
+    {"dies-when-drained", AT_HEALTH, answer_and_die_when_drained},
     {"hangs-when-drained", AT_HEALTH, answer_and_hang},
     {"dies-when-stopped", AT_STOP, die},
     {"hangs-when-stopped", AT_STOP, hang},
