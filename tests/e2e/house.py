@@ -30,11 +30,19 @@ IMAGES = Path(os.environ.get("ROOMKEY_IMAGES", BUILD / "images"))
 GROUND = os.environ.get("ROOMKEY_GROUND", "sandbox")
 FAULT = re.compile(r"Sanitizer|runtime error:|CHECK|was ended by signal (?!9 )")
 SLOW = max(1.0, float(os.environ.get("ROOMKEY_SLOW", "1")))
+# Memory that was freed stays with a sanitizer for a while: up to 256 MiB of it.
+SANITIZED = b"__asan_init" in (BUILD / "bin/roomkey-front").read_bytes()
+GROWTH = (24 << 10) + (288 << 10) * SANITIZED  # KiB that a program may come to have more: less than a flood would bring
 DEADLINE = float(os.environ.get("ROOMKEY_TEST_DEADLINE", 30 * SLOW))  # seconds
 
 # docs/CONFIG.md: seconds, and the most that roomkeyd takes.
 DEADLINES = {"start": (10, 600), "trial_start": (5, 600), "drain": (10, 600), "stop": (5, 600), "stop_grace": (1, 60),
              "kill": (5, 600), "health": (2, 60), "reset": (5, 60), "worker_grace": (3, 60), "shutdown": (20, 600)}
+
+
+def resident(pid):
+    """KiB of memory that a process has."""
+    return int(re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text()).group(1))
 
 
 def much(size):

@@ -8,12 +8,11 @@ room_for_blocked() (a bad index goes unnoticed), left_badly (no event).
 The same lies frame by frame: tests/integration/test_front_liars.c, tests/unit/test_link.c.
 """
 
-import re
-from pathlib import Path
+import ssl
 
 import pytest
 
-from house import SLOW, ms, much, pattern, until
+from house import GROWTH, SLOW, ms, much, pattern, resident, until
 
 WORKERS = 1  # whose channel the liar knows
 CONFIG = {"deadlines": {"drain": f"{ms(1)}ms", "stop": f"{ms(1)}ms", "health": f"{ms(1)}ms"}}
@@ -21,7 +20,6 @@ FRONT = ["--stall", str(int(2 * SLOW))]
 BROKE = {"worker": "broke its channel to worker 0", "control": "broke its control channel"}
 HUNG = "did not answer a health question"
 STORM = "rings without end and has nothing to say"
-GROWTH = 24 << 10  # KiB that a program may have more after it: less than one flood would bring
 
 # What is told at once, when the lie is seen.
 AT_ONCE = {
@@ -36,6 +34,13 @@ AT_ONCE = {
         "ready": "READY twice", "slot": "SLOT for a channel it does not have", "storm": STORM,
     },
 }
+# What both grounds do by the very same code, an emulated machine does not do once more: it takes minutes.
+XEN_TOO = {"worker": {"prod", "cons", "flip", "foreign", "flood", "silence"}, "control": {"garbage", "cons", "lines"}}
+
+
+def case(channel, lie):
+    marks = [] if lie in XEN_TOO[channel] else [pytest.mark.only_on("sandbox", "one of each kind is enough there")]
+    return pytest.param(channel, lie, marks=marks)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -53,10 +58,6 @@ def same_programs(house):
     after = {pid: resident(pid) for pid in pids}
     print(f"KiB resident before and after: {before} {after}")
     assert all(after[pid] < before[pid] + GROWTH for pid in pids), (before, after)
-
-
-def resident(pid):
-    return int(re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text()).group(1))
 
 
 def ask(sock, host, path):
@@ -96,7 +97,7 @@ def serves(house, host):
     assert until(lambda: house.curl(host, "/version", check=False).stdout == b"1.0.0\n", f"{host} serves anew")
 
 
-@pytest.mark.parametrize("channel, lie", [(c, w) for c, lies in AT_ONCE.items() for w in lies])
+@pytest.mark.parametrize("channel, lie", [case(c, w) for c, lies in AT_ONCE.items() for w in lies])
 def test_a_tenant_that_lies_is_stopped_at_once_and_its_neighbours_served(house, channel, lie):
     liar, total = f"{channel}-{lie}", much(20_000_000)
     house.add_tenant(liar, "liar:1.0.0", "--idle", f"{ms(2)}ms")
@@ -130,8 +131,8 @@ def test_a_tenant_cannot_end_its_neighbours_connections(house):
 
 
 @pytest.mark.parametrize("channel, lie", [
-    ("worker", "silence"), ("control", "leave"), ("control", "lines"), ("control", "health"), ("control", "busy"),
-    ("control", "slots"), ("control", "unknown"),
+    case("worker", "silence"), case("control", "leave"), case("control", "lines"), case("control", "health"),
+    case("control", "busy"), case("control", "slots"), case("control", "unknown"),
 ])
 def test_a_tenant_that_only_makes_noise_is_stopped_when_idle_and_its_neighbours_served(house, channel, lie):
     liar = f"{channel}-{lie}"
@@ -171,9 +172,12 @@ def test_a_tenant_that_takes_nothing_is_stopped_and_its_neighbours_served(house)
 ])
 def test_a_tenant_that_dies_as_it_starts_is_told_of(house, liar, kind, why):
     house.add_tenant(liar, "liar:1.0.0", "--wake-timeout", f"{ms(3)}ms")
-    with house.connect(liar) as sock:
-        ask(sock, liar, "/version")
-        assert ends(sock) or b" 503 " in sock.recv(100)
+    try:
+        with house.connect(liar) as sock:
+            ask(sock, liar, "/version")
+            assert ends(sock)
+    except (ConnectionError, ssl.SSLError):
+        pass  # it was reset before the question was out
     assert house.curl("globex", "/version") == "1.0.0\n"
     said = told(house, liar, kind, "failed")
     assert why in said, said
