@@ -142,9 +142,9 @@ static void ask(struct instance *i)
     instance_arm(i, i->fleet->limits.health_ms);
 }
 
-/* Requests and leases hold it; leases no longer than their bound, requests while the workers know of
- * a connection for them, for it could say so for ever; and nothing does when its own on_health says
- * that it is not well. */
+/* Requests and leases hold it; leases no longer than their bound, requests while the workers know
+ * of a connection for them, for it could say so for ever; and nothing does when its own on_health
+ * says that it is not well. */
 static bool busy(const struct instance *i)
 {
     uint64_t quiet_ms = (now_us(i) - i->quiet_us) / 1000;

@@ -8,8 +8,8 @@
  * All that comes in is a tenant's word: lengths are bounded, a frame is copied
  * before it is looked at, texts are cleaned, and a flood costs the tenant its own
  * time: what is more than can be heard in a second is heard in the next one, and a
- * doorbell that rings for nothing is an offence.  Callbacks come from the loop, never from inside a call; a callback
- * may close the link. */
+ * doorbell that rings for nothing is an offence.  Callbacks come from the loop, never from inside a
+ * call; a callback may close the link. */
 #ifndef ORCHESTRATOR_LINK_H
 #define ORCHESTRATOR_LINK_H
 
