@@ -175,7 +175,9 @@ static void hear(void)
               m.type == CONTROL_BUSY || m.type == CONTROL_COMPLAINT || m.type == CONTROL_STATS);
         if (m.type == CONTROL_WAKE)
             wake = m.wake.request;
-        CHECK(m.type != CONTROL_COMPLAINT || tenant.lied);
+        /* Or this roomkeyd has given it something that is no channel. */
+        CHECK(m.type != CONTROL_COMPLAINT || tenant.lied ||
+              strstr(m.complaint.text, "before it was used"));
         complaints += m.type == CONTROL_COMPLAINT;
         in_step |= m.type == CONTROL_SYNCED;
     }
@@ -508,7 +510,7 @@ static void greet(void)
 static void echo(struct client *k, uint16_t len)
 {
     static uint8_t buf[UINT16_MAX];
-    uint32_t n = len % 8192;
+    uint32_t n = 1 + len % 8192; /* an empty one is a lie */
 
     greet();
     if (!is_relayed(k) || n > k->window)
