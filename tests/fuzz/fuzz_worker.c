@@ -175,8 +175,8 @@ static void hear(void)
               m.type == CONTROL_BUSY || m.type == CONTROL_COMPLAINT || m.type == CONTROL_STATS);
         if (m.type == CONTROL_WAKE)
             wake = m.wake.request;
-        /* Or this roomkeyd has given it something that is no channel, or a frame was of a connection
-         * that this channel never had. */
+        /* Or this roomkeyd has given it something that is no channel, or a frame was of a
+         * connection that this channel never had. */
         CHECK(m.type != CONTROL_COMPLAINT || tenant.lied ||
               strstr(m.complaint.text, "before it was used") ||
               strstr(m.complaint.text, "connections that it does not have"));
