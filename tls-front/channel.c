@@ -141,20 +141,15 @@ void channel_complain(struct channel *ch, const char *why)
     mark(ch);
 }
 
-static void send_complaint(struct worker *w, const struct control_instance *id, const char *why)
+static void complain(struct channel *ch)
 {
     struct control_msg m = {.type = CONTROL_COMPLAINT};
 
-    m.complaint.id = *id;
-    strncpy(m.complaint.text, why, sizeof m.complaint.text - 1);
-    orch_send(w, &m);
-}
-
-static void complain(struct channel *ch)
-{
     log_error("tenant %s broke the channel's rules: %s; its %u connections are reset",
               ch->tenant->name, ch->broken, ch->connections);
-    send_complaint(ch->w, &ch->id, ch->broken);
+    m.complaint.id = ch->id;
+    strncpy(m.complaint.text, ch->broken, sizeof m.complaint.text - 1);
+    orch_send(ch->w, &m);
     kill_channel(ch);
 }
 
@@ -390,7 +385,7 @@ static enum rc set_up(struct channel *ch, const struct control_ready *m, int *fd
     return RC_OK;
 }
 
-static enum rc use(struct worker *w, struct tenant *t, const struct control_ready *m, int *fds)
+enum rc channel_ready(struct worker *w, struct tenant *t, const struct control_ready *m, int *fds)
 {
     struct channel *ch = find(w, &m->id);
     enum rc rc;
@@ -425,18 +420,6 @@ static enum rc use(struct worker *w, struct tenant *t, const struct control_read
     }
     look_again(ch); /* its HELLO is there already, or we ask to be rung */
     return RC_OK;
-}
-
-enum rc channel_ready(struct worker *w, struct tenant *t, const struct control_ready *m, int *fds)
-{
-    enum rc rc = use(w, t, m, fds);
-
-    /* Else every wake would get this same instance, and be refused. */
-    if (rc && rc != RC_NOMEM)
-        send_complaint(w, &m->id,
-                       rc == RC_MALFORMED ? "its ring is malformed before it was used"
-                                          : "it left its channel before it was used");
-    return rc;
 }
 
 void channel_release(struct worker *w, const struct control_instance *id, bool force)

@@ -71,8 +71,7 @@ void channels_close(struct worker *w);   /* all connections are gone */
 void channels_dispose(struct worker *w); /* after its handles are closed */
 
 /* READY: fds are memory, the instance's doorbell, ours, or none of them; those taken are
- * set to -1.  RC_NOT_FOUND: none came, and it holds no such channel.  When it is the
- * tenant's fault that the channel cannot be used, roomkeyd has been told. */
+ * set to -1.  RC_NOT_FOUND: none came, and it holds no such channel. */
 RC_MUST_CHECK enum rc channel_ready(struct worker *w, struct tenant *t,
                                     const struct control_ready *m, int *fds);
 void channel_release(struct worker *w, const struct control_instance *id, bool force);

@@ -178,7 +178,7 @@ static void hear(void)
         /* Or this roomkeyd has given it something that is no channel, or a frame was of a
          * connection that this channel never had. */
         CHECK(m.type != CONTROL_COMPLAINT || tenant.lied ||
-              strstr(m.complaint.text, "before it was used") ||
+              strstr(m.complaint.text, "it makes no sense") ||
               strstr(m.complaint.text, "connections that it does not have"));
         complaints += m.type == CONTROL_COMPLAINT;
         in_step |= m.type == CONTROL_SYNCED;

@@ -429,11 +429,10 @@ static void a_doorbell_that_rings_for_nothing(void **state)
 
 static void a_ring_that_cannot_be_used(void **state)
 {
-    static const char *const why[] = {"malformed", "malformed", "malformed", "malformed", "left"};
     struct rig_tls how = {0};
 
     (void)state;
-    for (size_t i = 0; i < sizeof why / sizeof why[0]; i++) {
+    for (int i = 0; i < 5; i++) {
         struct ring_page *page;
 
         rig_tenant_make(&tenant, ++generation);
@@ -450,7 +449,7 @@ static void a_ring_that_cannot_be_used(void **state)
             ring_leave(&tenant.ring);
         rig_hello(&rig, &client, &how);
         peer_answer_wake(&rig, &tenant);
-        expect_complaint("before it is used", why[i]);
+        expect_complaint("before it is used", "makes no sense");
         rig_hang_up(&client, true);
         rig_tenant_free(&tenant);
     }
