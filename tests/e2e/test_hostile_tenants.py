@@ -166,9 +166,10 @@ def test_a_tenant_that_takes_nothing_is_stopped_and_its_neighbours_served(house)
 
 
 @pytest.mark.parametrize("liar, kind, why", [
-    ("dies-at-start", "failed", "exit status 3"),
-    ("dies-when-ready", "crashed", "exit status 3"),
-    ("is-ready-twice", "crashed", "READY twice"),
+    ("dies-at-start", "failed", ["exit status 3"]),
+    # a domain may have been ready before it had all its channels
+    ("dies-when-ready", "crashed", ["exit status 3", "a channel of it cannot be had"]),
+    ("is-ready-twice", "crashed", ["READY twice"]),
 ])
 def test_a_tenant_that_dies_as_it_starts_is_told_of(house, liar, kind, why):
     house.add_tenant(liar, "liar:1.0.0", "--wake-timeout", f"{ms(3)}ms")
@@ -180,7 +181,7 @@ def test_a_tenant_that_dies_as_it_starts_is_told_of(house, liar, kind, why):
         pass  # it was reset before the question was out
     assert house.curl("globex", "/version") == "1.0.0\n"
     said = told(house, liar, kind, "failed")
-    assert why in said, said
+    assert any(reason in said for reason in why), said
 
 
 def test_a_tenant_that_dies_in_the_middle_of_an_answer_resets_that_one_and_serves_the_next(house):
