@@ -37,6 +37,17 @@ def pytest_collection_modifyitems(config, items):
     config.hook.pytest_deselected(items=list(out))
 
 
+def pytest_sessionfinish(session):
+    if hasattr(session.config, "workeroutput"):  # one of several processes (-n)
+        session.config.workeroutput["left out"] = session.config.stash.get(left_out, [])
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node, error):
+    """All of them have left out the same."""
+    node.config.stash[left_out] = getattr(node, "workeroutput", {}).get("left out", [])
+
+
 def pytest_terminal_summary(terminalreporter, config):
     lines = config.stash.get(left_out, [])
     while lines:
