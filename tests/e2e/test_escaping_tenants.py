@@ -66,7 +66,7 @@ def test_a_stack_without_end_ends_it(house):
 
 
 def test_an_app_that_gives_up_is_told_of_and_its_log_says_so(house):
-    ends(house, "gives-up", "/abort", "exit status 134 (panic)")
+    ends(house, "gives-up", "/abort", "exit status 134 (panic: its log says where)")
     assert "roomkey: stopped: the app called abort()" in house.cli("logs", "gives-up")
 
 

@@ -7,22 +7,7 @@
 #include <sys/wait.h>
 
 #include "common/core/launch.h"
-
-static const char *meaning(int status)
-{
-    switch (status) {
-    case LAUNCH_EXIT_USAGE:
-        return " (it did not understand how it was launched)";
-    case LAUNCH_EXIT_START:
-        return " (on_start failed)";
-    case LAUNCH_EXIT_PEER:
-        return " (its control channel made no sense)";
-    case LAUNCH_EXIT_PANIC:
-        return " (panic)";
-    default:
-        return "";
-    }
-}
+#include "orchestrator/backend/exit_status.h"
 
 void sandbox_exit_collect(int pidfd, struct backend_exit *out)
 {
@@ -42,7 +27,7 @@ void sandbox_exit_collect(int pidfd, struct backend_exit *out)
     } else if (info.si_code == CLD_EXITED) {
         out->clean = info.si_status == LAUNCH_EXIT_OK;
         snprintf(out->text, sizeof out->text, "exit status %d%s", info.si_status,
-                 meaning(info.si_status));
+                 exit_status_meaning(info.si_status));
     } else if (info.si_status == SIGSYS) {
         /* Which one, nobody is told but the kernel's log: SANDBOX.md says why it is left at that.
          */

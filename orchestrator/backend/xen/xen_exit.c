@@ -3,25 +3,10 @@
 #include <stdio.h>
 
 #include "common/core/launch.h"
+#include "orchestrator/backend/exit_status.h"
 
 /* xen/sched.h, SHUTDOWN_*; the header is Xen's, not the kernel's. */
 enum { POWEROFF = 0, REBOOT = 1, SUSPEND = 2, CRASH = 3, WATCHDOG = 4 };
-
-static const char *meaning(int status)
-{
-    switch (status) {
-    case LAUNCH_EXIT_USAGE:
-        return " (it did not understand how it was launched)";
-    case LAUNCH_EXIT_START:
-        return " (on_start failed)";
-    case LAUNCH_EXIT_PEER:
-        return " (its control channel made no sense)";
-    case LAUNCH_EXIT_PANIC:
-        return " (panic: its log says where)";
-    default:
-        return "";
-    }
-}
 
 void xen_exit_shutdown(const struct xen_event *event, struct backend_exit *out)
 {
@@ -31,7 +16,8 @@ void xen_exit_shutdown(const struct xen_event *event, struct backend_exit *out)
         status = LAUNCH_EXIT_OK; /* it need not say so */
     out->clean = event->reason == POWEROFF && status == LAUNCH_EXIT_OK;
     if ((event->reason == POWEROFF || event->reason == CRASH) && status >= 0) {
-        snprintf(out->text, sizeof out->text, "exit status %d%s", status, meaning(status));
+        snprintf(out->text, sizeof out->text, "exit status %d%s", status,
+                 exit_status_meaning(status));
         return;
     }
     switch (event->reason) {
