@@ -76,18 +76,18 @@ static enum rc cannot(struct refusal *no, const char *what, const char *path, en
 enum rc local_socket_open(struct local_socket *s, uv_loop_t *loop, const char *run_dir,
                           const char *name, struct refusal *no)
 {
-    int n = snprintf(s->path, sizeof s->path, "%s/%s", run_dir, name);
-    enum rc rc;
+    int r, n = snprintf(s->path, sizeof s->path, "%s/%s", run_dir, name);
 
     if (n < 0 || (size_t)n >= sizeof s->path)
         return cannot(no, s->what, run_dir, RC_TOO_LARGE, "the name of a Unix socket is bounded");
     s->fd = make(s->path);
     if (s->fd < 0)
         return cannot(no, s->what, s->path, RC_IO, strerror(errno));
-    if (uv_poll_init(loop, &s->poll, s->fd) != 0) {
-        rc = cannot(no, s->what, s->path, RC_IO, strerror(errno));
+    r = uv_poll_init(loop, &s->poll, s->fd);
+    if (r) {
         close(s->fd);
-        return rc;
+        unlink(s->path);
+        return cannot(no, s->what, s->path, RC_IO, uv_strerror(r));
     }
     s->poll.data = s;
     return RC_OK;

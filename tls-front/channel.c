@@ -343,7 +343,8 @@ static enum rc map(struct channel *ch, int fd, const struct control_ready *m)
     ch->mem = mmap(NULL, ch->mem_len, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     if (ch->mem != MAP_FAILED)
         return RC_OK;
-    return m->port ? RC_IO : RC_NOMEM; /* granted: Xen says no to what the tenant has named */
+    /* Granted, Xen says no to what the tenant has named; but too many mappings are our own. */
+    return m->port && errno != ENOMEM ? RC_IO : RC_NOMEM;
 }
 
 static enum rc attach(struct channel *ch)
@@ -373,7 +374,7 @@ static enum rc set_up(struct channel *ch, const struct control_ready *m, int *fd
     if (!rc)
         rc = doorbell_prepare(&bell);
     if (!rc && uv_poll_init(&ch->w->loop, &ch->poll, bell.in_fd) != 0)
-        rc = RC_MALFORMED;
+        rc = RC_NOMEM;
     if (rc) {
         munmap(ch->mem, ch->mem_len);
         return rc;
@@ -416,7 +417,7 @@ enum rc channel_ready(struct worker *w, struct tenant *t, const struct control_r
     channel_wrote(ch);
     if (uv_poll_start(&ch->poll, UV_READABLE, on_bell) != 0) {
         kill_channel(ch);
-        return RC_MALFORMED;
+        return RC_NOMEM;
     }
     look_again(ch); /* its HELLO is there already, or we ask to be rung */
     return RC_OK;

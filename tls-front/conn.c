@@ -7,6 +7,7 @@
 #include "common/core/check.h"
 #include "common/host/log.h"
 #include "tls-front/channel.h"
+#include "tls-front/handshake.h"
 #include "tls-front/opening.h"
 #include "tls-front/rate.h"
 #include "tls-front/relay.h"
@@ -164,8 +165,9 @@ static bool make_room(struct worker *w, const struct conn *newcomer)
             silent = c;
             break;
         }
-        if (!slow && c->sm.state == CONN_HANDSHAKE &&
-            uv_now(&w->loop) - c->accepted_ms >= HANDSHAKE_GRACE_MS)
+        /* Who waits for our own signature is not slow. */
+        if (!slow && c->sm.state == CONN_HANDSHAKE && !handshake_unsigned(c->opening->handshake) &&
+            uv_now(&w->loop) - c->shaking_ms >= HANDSHAKE_GRACE_MS)
             slow = c;
     }
     c = silent ? silent : slow;
@@ -215,7 +217,6 @@ void conn_on_connection(uv_stream_t *listener, int status)
     COUNT(w, accepted_total)++;
     COUNT(w, connections)++;
     COUNT(w, handshakes)++;
-    c->accepted_ms = uv_now(&w->loop);
     TAILQ_INSERT_TAIL(&w->conns->opening, c, opened);
     if (uv_accept(listener, (uv_stream_t *)&c->tcp) != 0) {
         conn_close(c, CONN_FIN);

@@ -251,6 +251,7 @@ static void on_route_known(struct conn *c, struct route *r)
         return;
     }
     sm_move(&c->sm, CONN_HANDSHAKE);
+    c->shaking_ms = uv_now(&c->w->loop);
     conn_deadline(c, c->w->options->handshake_timeout * 1000ull, on_handshake_late);
     shake(c);
 }

@@ -373,8 +373,10 @@ static uint64_t on_time(struct parent *p)
         ticket_secrets_step(&p->secrets);
         tell_secrets(p);
         next = p->step_at = now + p->o.ticket_period * SECOND;
-        if (p->o.tickets && ticket_file_save(p->o.tickets, &p->secrets, p->step_at))
+        if (p->o.tickets && ticket_file_save(p->o.tickets, &p->secrets, p->step_at)) {
+            unlink(p->o.tickets); /* the secret in it is of a period that is over */
             log_warning("after a restart, tickets of this period will not be taken");
+        }
     }
     next = on_child_time(p, &p->agent, now, next);
     for (unsigned i = 0; i < p->o.workers; i++)
@@ -459,15 +461,21 @@ static enum rc open_tickets(struct parent *p)
 {
     enum rc rc = RC_NOT_FOUND;
 
+    /* A file that nobody else may have is a mistake in the options, and said at once; a disk that
+     * fails costs customers full handshakes, and not the service. */
     if (p->o.tickets)
         rc = ticket_file_load(p->o.tickets, p->o.ticket_period, &p->secrets, &p->step_at);
-    if (rc == RC_NOT_FOUND) {
+    if (rc == RC_NOT_FOUND || rc == RC_IO) {
         ticket_secrets_init(&p->secrets);
         p->step_at = clock_us() + p->o.ticket_period * SECOND;
         rc = RC_OK;
     }
     if (!rc && p->o.tickets)
         rc = ticket_file_save(p->o.tickets, &p->secrets, p->step_at);
+    if (rc == RC_IO) {
+        log_warning("after a restart, tickets of this period will not be taken");
+        rc = RC_OK;
+    }
     return rc;
 }
 

@@ -93,8 +93,9 @@ enum rc ticket_file_load(const char *path, uint32_t period_s, struct ticket_secr
     if (fd < 0) {
         if (errno == ENOENT)
             return RC_NOT_FOUND;
+        rc = errno == ELOOP ? RC_DENIED : RC_IO;
         log_error("--ticket-file %s: %s", path, strerror(errno));
-        return RC_IO;
+        return rc;
     }
     rc = check_file(path, fd);
     if (!rc)
@@ -119,8 +120,10 @@ enum rc ticket_file_save(const char *path, const struct ticket_secrets *secrets,
 
     if (rc)
         return rc;
-    if (snprintf(beside, sizeof beside, "%s.new", path) >= (int)sizeof beside)
-        return RC_TOO_LARGE;
+    if (snprintf(beside, sizeof beside, "%s.new", path) >= (int)sizeof beside) {
+        log_error("--ticket-file %s: the path is too long", path);
+        return RC_DENIED;
+    }
     unlink(beside); /* of one that died here */
     fd = open(beside, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (fd < 0) {

@@ -64,7 +64,7 @@ class Crowd:
         self.tenants = [*self.served, self.sleepy, self.broken]
         house.add_images("probe:1.0.0", "hanging:1.0.0")
         for tenant, key in zip(self.served, ("ec", "rsa", "ec384")):
-            house.add_tenant(tenant.name, host=tenant.host, key=key)
+            house.add_tenant(tenant.name, "probe:1.0.0", "--idle", "1h", "--wake-timeout", "300s", host=tenant.host, key=key)
         house.add_tenant(self.sleepy.name, "hanging:1.0.0", "--wake-timeout", "300s", host=self.sleepy.host)
         house.add_tenant(self.broken.name, "hanging:1.0.0", "--wake-timeout", f"{ms(0.5)}ms", host=self.broken.host)
         self.keys = {f: private_key_forms(f) for f in sorted((house.state / "keys").glob("*.pem"))}

@@ -234,6 +234,12 @@ def test_a_ticket_file_that_others_may_read_or_that_is_on_a_disk_is_refused(make
         assert not (Path(disk) / "rk-tickets.new").exists() and not (Path(disk) / "rk-tickets").exists()
 
 
+def test_a_ticket_file_that_cannot_be_written_costs_nobody_the_service(make_house, memory):
+    house = a_house(make_house, "--ticket-file", str(memory / "no such folder" / "tickets"))
+    assert resumes(house, session(house, 13))
+    assert "tickets of this period will not be taken" in house.front.said()
+
+
 def test_a_ticket_is_good_for_its_period_and_the_next(make_house):
     house = a_house(make_house, "--ticket-period", str(int(2 * SLOW)))
     versions = (13, 12)

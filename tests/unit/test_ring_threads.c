@@ -1,5 +1,5 @@
 /* The ring between two threads, each of which sleeps whenever it has nothing to do: all frames
- * come, in order and whole, no doorbell is missed, and for TSan (scripts/test threads) every byte
+ * come, in order and whole, no doorbell is missed, and for TSan (scripts/test tsan) every byte
  * that one side reads was handed over by the other.
  *
  * Seen to fail: ring_want() without the second look behind it (the two sleep for ever: the
