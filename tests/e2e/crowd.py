@@ -120,14 +120,19 @@ class Client:
                 f"Content-Length: {length}\r\n\r\n")
         self.step(self.tls.write, head.encode() + body)
 
+    def more(self):
+        data = self.step(self.tls.read, 65536)
+        assert data, f"{self} was ended, with close_notify"
+        return data
+
     def answer(self):
         head = b""
         while b"\r\n\r\n" not in head:
-            head += self.step(self.tls.read, 65536)
+            head += self.more()
         head, body = head.split(b"\r\n\r\n", 1)
         length = int(re.search(rb"(?i)content-length: (\d+)", head).group(1))
         while len(body) < length:
-            body += self.step(self.tls.read, 65536)
+            body += self.more()
         return int(head.split()[1]), body
 
     def serve(self):

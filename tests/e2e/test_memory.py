@@ -93,6 +93,7 @@ class Crowd:
             self.add(*what)
         late = self.each([crowd.refused], [self.broken])
         in_threads(len(late), lambda i: self.add(*late[i]))
+        self.settle()
         self.psks = {n: psk for t in self.served
                      for n, psk in crowd.resumption_psks(self.house, t, self.folder).items()}
         os.kill(self.agent, signal.SIGSTOP)
@@ -165,6 +166,12 @@ def scene(tmp_path_factory):
             client.raw.close()
         house.remove()
     house.check()
+
+
+@pytest.fixture(autouse=True)
+def nobody_is_idle_for_too_long(scene):
+    """A search takes a while on a slow machine, and a tenant ends what was silent for 75 s."""
+    scene.settle()
 
 
 def listed(names):
