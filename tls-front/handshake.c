@@ -10,6 +10,7 @@
 
 #include "common/core/check.h"
 #include "common/core/secret.h"
+#include "tls-front/handshake_message.h"
 #include "tls-front/handshake_record.h"
 #include "tls-front/handshake_sign.h"
 
@@ -56,12 +57,11 @@ struct handshake {
     struct hello hello;     /* the first */
     size_t first;           /* bytes of its record */
     struct stash stash;
+    struct handshake_messages messages;
     /* Records that were sent since the client's last byte was read. */
-    unsigned sent;         /* of any type */
-    unsigned sent_sealed;  /* of type application_data */
-    unsigned first_flight; /* sent_sealed when the client was first read after it */
-    size_t early;          /* bytes of early data that were skipped */
-    uint8_t last_sent;     /* the type of the last one; 0: none */
+    unsigned sent_sealed; /* of type application_data */
+    size_t early;         /* bytes of early data that were skipped */
+    uint8_t last_sent;    /* the type of the last one; 0: none */
     bool over;
 };
 
@@ -301,9 +301,7 @@ static int receive(void *ctx, unsigned char *buf, size_t len)
         n = len;
     memcpy(buf, hs->in + hs->in_at, n);
     hs->in_at += n;
-    if (hs->first_flight == 0)
-        hs->first_flight = hs->sent_sealed;
-    hs->sent = hs->sent_sealed = hs->last_sent = 0;
+    hs->sent_sealed = hs->last_sent = 0;
     hs->owed = handshake_record_took(&hs->record, buf, n);
     if (hs->owed)
         return MBEDTLS_ERR_SSL_INVALID_RECORD;
@@ -334,7 +332,6 @@ static int send(void *ctx, const unsigned char *buf, size_t len)
     out->len += len;
     handshake_sign_sent(&hs->sign, buf, len);
     handshake_record_sent(&hs->record, buf, len);
-    hs->sent++;
     hs->last_sent = buf[0];
     hs->sent_sealed += buf[0] == RECORD_APPLICATION_DATA;
     return (int)len;
@@ -416,6 +413,7 @@ enum rc handshake_new(struct handshake **out, struct tls_config *config, const s
         handshake_free(hs);
         return RC_NOMEM;
     }
+    handshake_messages_init(&hs->messages, &hs->ssl);
     mbedtls_ssl_set_bio(&hs->ssl, hs, send, receive, NULL);
     mbedtls_ssl_set_export_keys_cb(&hs->ssl, stash_keys, hs);
     *out = hs;
@@ -570,9 +568,7 @@ struct tls_bytes *handshake_out(struct handshake *hs)
     return &hs->out;
 }
 
-/* TLS 1.3: after the client's Finished, which was read last, tickets are all that
- * was sent, and each is a record.  A full handshake's first sealed flight also
- * has the certificate and its proof between encrypted extensions and Finished. */
+/* TLS 1.3: after the client's Finished, which was read last, tickets are all that was sent. */
 static enum rc export_13(const struct handshake *hs, const struct tls_suite *suite,
                          struct handover *h)
 {
@@ -583,12 +579,10 @@ static enum rc export_13(const struct handshake *hs, const struct tls_suite *sui
     memcpy(h->out.secret, hs->stash.server, suite->hash_len);
     h->in.seq = 0;
     h->out.seq = hs->sent_sealed;
-    h->resumed = hs->first_flight <= 2;
     return RC_OK;
 }
 
-/* TLS 1.2: the key block (RFC 5246, 6.3) of an AEAD has no MAC keys.  In a resumed
- * handshake the client's Finished is the last word, in a full one ours. */
+/* TLS 1.2: the key block (RFC 5246, 6.3) of an AEAD has no MAC keys. */
 static enum rc export_12(const struct handshake *hs, const struct tls_suite *suite,
                          struct handover *h)
 {
@@ -610,7 +604,6 @@ static enum rc export_12(const struct handshake *hs, const struct tls_suite *sui
     memcpy(h->out.iv, p + 2 * key + iv, iv);
     h->in.seq = hs->record.since; /* its Finished may have come in several records */
     h->out.seq = 1;               /* ours was 0 */
-    h->resumed = hs->sent == 0;
     secret_wipe(block, sizeof block);
     return RC_OK;
 }
@@ -630,6 +623,7 @@ enum rc handshake_export(struct handshake *hs, struct handover *h)
         return RC_UNSUPPORTED;
     h->tls_version = suite->version;
     h->suite = suite->id;
+    h->resumed = !hs->messages.certificate;
     h->in.record_limit = (uint16_t)in_limit;
     h->out.record_limit = (uint16_t)out_limit;
     if (alpn && strlen(alpn) < sizeof h->alpn)

@@ -145,7 +145,8 @@ def authority():
 
 
 EC = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
-NEW_KEY = {"ec": EC, "ec384": ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-384"], "rsa": ["-newkey", "rsa:2048"]}
+NEW_KEY = {"ec": EC, "ec384": ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-384"], "rsa": ["-newkey", "rsa:2048"],
+           "rsa4096": ["-newkey", "rsa:4096"]}
 
 
 def openssl(folder, *args):
@@ -178,6 +179,19 @@ class Certificates:
         chain = self.dir / f"{base}.chain.pem"
         chain.write_text((self.dir / f"{base}.pem").read_text() + self.ca.read_text())
         return chain, self.dir / f"{base}.key"
+
+    def long(self, name):
+        """The same, RSA, of 4 KiB as DER: with two authorities of 4,096 bits below the first."""
+        above, chain = "ca", ""
+        for base, key, basic in (("long1", "rsa4096", "true"), ("long2", "rsa4096", "true"), ("long", "rsa", "false")):
+            openssl(self.dir, "req", "-x509", "-CA", f"{above}.pem", "-CAkey", f"{above}.key", *NEW_KEY[key], "-nodes",
+                    "-keyout", f"{base}.key", "-subj", f"/CN={base}", "-config", "plain.conf", "-days", 30,
+                    "-addext", f"basicConstraints=critical,CA:{basic}", "-addext", f"subjectAltName=DNS:{name}",
+                    "-out", f"{base}.pem")
+            chain, above = (self.dir / f"{base}.pem").read_text() + chain, base
+        path = self.dir / "long.chain.pem"
+        path.write_text(chain + self.ca.read_text())
+        return path, self.dir / "long.key"
 
     def _expired(self, base, ext):
         conf = self.dir / "ca.conf"

@@ -259,25 +259,6 @@ def test_records_of_each_size_come_through_both_ways(house, tmp_path, version):
             assert client.answer() == (200, body)
 
 
-@pytest.mark.parametrize("options", [
-    ["openssl", "s_client", "-quiet", "-tls1_2", "-maxfraglen", "1024"],
-    ["openssl", "s_client", "-quiet", "-tls1_2", "-maxfraglen", "4096"],
-    ["gnutls-cli", "--priority", "NORMAL:-VERS-ALL:+VERS-TLS1.3", "--recordsize", "1024"],
-    ["gnutls-cli", "--priority", "NORMAL:-VERS-ALL:+VERS-TLS1.2", "--recordsize", "1024"],
-])
-def test_no_record_is_longer_than_the_client_agreed_to(house, options):
-    """max_fragment_length and record_size_limit.  Both clients give up on a longer one.
-
-    The handshake's own messages fit in these: Mbed TLS does not cut them."""
-    size = 200_000
-    where = ["-connect", f"127.0.0.1:{house.port}", "-servername", HOST] if options[0] == "openssl" else \
-        ["--logfile", "/dev/null", "--x509cafile", house.certs.ca, "--sni-hostname", HOST, "--verify-hostname", HOST,
-         "-p", str(house.port), "127.0.0.1"]
-    done = subprocess.run([*options, *where], capture_output=True, timeout=DEADLINE,
-                          input=f"GET /bytes/{size} HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n\r\n".encode())
-    assert pattern(0, size) in done.stdout, (len(done.stdout), done.stdout[-200:], done.stderr.decode())
-
-
 class Dribble:
     """A way to the house on which each byte is a segment of its own, in both directions."""
 

@@ -24,11 +24,12 @@ CLIENT_HELLO, SERVER_HELLO, NEW_TICKET, END_OF_EARLY_DATA, ENCRYPTED_EXTENSIONS 
 CERTIFICATE, SERVER_KEY_EXCHANGE, SERVER_HELLO_DONE, CERTIFICATE_VERIFY = 11, 12, 14, 15
 CLIENT_KEY_EXCHANGE, FINISHED, KEY_UPDATE = 16, 20, 24
 
-SERVER_NAME, GROUPS, POINTS, SIGNATURES, ALPN, EMS, TICKET = 0, 10, 11, 13, 16, 23, 35
+SERVER_NAME, FRAGMENT_LENGTH, GROUPS, POINTS, SIGNATURES, ALPN, EMS, TICKET = 0, 1, 10, 11, 13, 16, 23, 35
 RECORD_LIMIT, PSK, EARLY_DATA, VERSIONS, COOKIE, PSK_MODES, KEY_SHARE, RENEGOTIATION = 28, 41, 42, 43, 44, 45, 51, 0xff01
 
 X25519, P256, P384, P521 = 29, 23, 24, 25
 TLS13_SUITE, TLS12_SUITE = 0x1301, 0xc02b  # AES-128-GCM with SHA-256; 1.2: ECDHE-ECDSA
+TLS12_RSA_SUITE = 0xc02f
 FALLBACK_SCSV = 0x5600
 RETRY_RANDOM = hashlib.sha256(b"HelloRetryRequest").digest()
 
@@ -253,6 +254,7 @@ class Client:
         self.extensions = {}  # of the ServerHello (and of EncryptedExtensions)
         self.tickets = []
         self.ccs = 0          # ChangeCipherSpec records that were passed over
+        self.longest = 0      # of the server's records that a limit holds for: bytes of plaintext, type and padding too
 
     def __enter__(self):
         return self
@@ -293,6 +295,8 @@ class Client:
             if self.version == 13 and kind == CCS:
                 self.ccs += 1
                 continue
+            if self.version == 12 or self.read_keys:
+                self.longest = max(self.longest, length - (16 if self.version == 13 else 24 if self.read_keys else 0))
             if self.read_keys and (kind == APPLICATION or self.version == 12):
                 kind, body = self.read_keys.open(kind, head, body)
             elif self.read_keys:
@@ -555,8 +559,10 @@ class Client:
                 kind, body = self.next_record()
                 if kind == APPLICATION:
                     seen += body
-                elif kind == HANDSHAKE and body[0] == NEW_TICKET:
-                    self.add_ticket13(body[4:])
+                elif kind == HANDSHAKE:
+                    self.messages += body
+                    if len(self.messages) == 4 + int.from_bytes(self.messages[1:4], "big"):
+                        self.add_ticket13(self.expect(NEW_TICKET))
         except Told as told:
             assert told.name == "close_notify", told
         head, _, body = seen.partition(b"\r\n\r\n")
