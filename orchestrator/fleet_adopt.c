@@ -92,9 +92,9 @@ static enum rc adopt(struct fleet *f, const struct registry_instance *row)
     start.memory = tenant.memory ? tenant.memory : (uint64_t)image.memory_kib << 10;
     start.idle_ms = tenant.idle_ms;
     /* So that another can still be ready for those who wait. */
-    start.deadline_ms = row->state == REGISTRY_INSTANCE_STARTING
-                            ? tenant_start_deadline(t, t->current != NULL)
-                            : f->limits.trial_start_ms;
+    start.own_ms = row->state == REGISTRY_INSTANCE_STARTING
+                       ? tenant_start_deadline(t, t->current != NULL)
+                       : f->limits.trial_start_ms;
     rc = instance_adopt(f, t, &start, &i);
     alarm_set(&f->alarms, &t->soon, 0);
     if (rc)

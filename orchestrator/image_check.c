@@ -276,6 +276,14 @@ static bool alpn_valid(const char *s)
            strlen(s);
 }
 
+/* One that no domain of that size can hold must not be taken for a fault of the host. */
+static bool fits(const struct layout *l, const struct manifest *m)
+{
+    const struct segment *last = &l->load[l->loads - 1]; /* they are in order */
+
+    return last->paddr + last->memsz <= (uint64_t)m->memory_kib << 10;
+}
+
 static enum image_fault check_manifest(const struct manifest *m)
 {
     if (m->abi != MANIFEST_ABI)
@@ -307,6 +315,8 @@ enum image_fault image_check(const void *file, size_t len, struct manifest *out)
         fault = IMAGE_ENTRY;
     if (!fault)
         fault = check_manifest(&found.m);
+    if (!fault && !fits(&layout, &found.m))
+        fault = IMAGE_ROOM;
     if (!fault)
         *out = found.m;
     return fault;

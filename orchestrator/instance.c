@@ -1,5 +1,6 @@
 #include "orchestrator/instance.h"
 
+#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -32,6 +33,15 @@ void instance_arm(struct instance *i, uint64_t ms)
 {
     i->rang = false;
     alarm_set(&i->fleet->alarms, &i->alarm, ms);
+}
+
+void instance_arm_start(struct instance *i)
+{
+    uint64_t now = now_us(i), due = i->asked_us + i->fleet->limits.start_ms * 1000ull;
+
+    if (i->running_us && i->running_us + i->own_ms * 1000ull < due)
+        due = i->running_us + i->own_ms * 1000ull;
+    instance_arm(i, due > now ? (due - now + 999) / 1000 : 0);
 }
 
 /* The row follows the machine; IDLE is READY to it. */
@@ -76,10 +86,15 @@ void instance_set_idle(struct instance *i, uint32_t ms)
 
 void instance_hurry(struct instance *i, uint32_t ms)
 {
-    uint64_t now = now_us(i), due = i->asked_us + (uint64_t)ms * 1000;
+    if (i->sm.state != INSTANCE_STARTING || i->own_ms <= ms)
+        return;
+    i->own_ms = ms;
+    instance_arm_start(i);
+}
 
-    if (i->sm.state == INSTANCE_STARTING && i->alarm.set && i->alarm.due > due)
-        instance_arm(i, due > now ? (due - now) / 1000 : 0);
+bool instance_wronged(const struct instance *i)
+{
+    return !i->running_us || i->hindered || i->exit.lacking > 0;
 }
 
 void instance_retire(struct instance *i, uint32_t ms, bool patient)
@@ -237,6 +252,31 @@ static bool drained(struct instance *i)
     return false;
 }
 
+/* STARTING, and its time is over.  The ground's part of it does not count against the image. */
+static void not_ready(struct instance *i)
+{
+    const struct fleet_limits *limits = &i->fleet->limits;
+    uint64_t ground_ms = (i->running_us - i->asked_us) / 1000;
+    uint64_t own_ms = (now_us(i) - i->running_us) / 1000;
+
+    if (i->adopted) {
+        instance_fail(i, "it did not answer a restarted roomkeyd in time");
+    } else if (!i->running_us) {
+        instance_fail(i,
+                      "this host did not get it to run within %u ms: roomkeyd's log may say why; "
+                      "raise [deadlines] start if the host is that slow",
+                      limits->start_ms);
+    } else if (own_ms < limits->trial_start_ms && own_ms < ground_ms) {
+        i->hindered = true;
+        instance_fail(i,
+                      "not ready in time, since this host took %" PRIu64 " of %u ms to get it to "
+                      "run; raise [deadlines] start if the host is that slow",
+                      ground_ms, limits->start_ms);
+    } else {
+        instance_fail(i, "not ready in time");
+    }
+}
+
 static bool must_end(struct instance *i)
 {
     return i->why[0] || i->exited;
@@ -301,8 +341,7 @@ void instance_step(struct instance *i)
             if (i->adopted && i->question == QUESTION_ANSWERED)
                 i->ready = true;
             if (!must_end(i) && !i->ready && i->rang)
-                instance_fail(i, i->adopted ? "it did not answer a restarted roomkeyd in time"
-                                            : "not ready in time");
+                not_ready(i);
             if (must_end(i) || (i->retire && (!i->adopted || i->leaving))) {
                 /* Nobody uses it yet: there is nothing to drain. */
                 fleet_start_over(i->fleet, i);

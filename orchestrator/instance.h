@@ -80,6 +80,7 @@ struct instance {
     char image_name[REGISTRY_NAME_SIZE], image_version[REGISTRY_NAME_SIZE]; /* of its READY */
     uint64_t memory;                                                        /* bytes, its bound */
     uint32_t idle_ms;
+    uint32_t own_ms; /* it may take to be ready once it runs */
 
     struct backend_instance *backend; /* owned; NULL: the start was refused */
     struct link *link;                /* owned; NULL until started */
@@ -103,17 +104,19 @@ struct instance {
     char why[BACKEND_TEXT_MAX]; /* we end it; empty: we do not */
     bool stopped;               /* it ended as we asked */
     bool left_badly;            /* … but had to be killed, or failed on its way out */
+    bool hindered;              /* … before it had a fair time to be ready in */
     bool accounted;             /* … and what that means for the tenant is done */
     bool proved;                /* the tenant has seen that it is ready */
 
-    uint64_t asked_us, started_us, ready_us; /* monotonic; the wake's timeline */
-    struct backend_steps steps;              /* … between the first two */
-    int64_t started_at, ready_at;            /* UTC; 0: not yet */
-    uint64_t quiet_us;                       /* since then nothing moved */
-    uint64_t drain_us;                       /* DRAINING ends at the latest */
-    uint32_t boot_us;                        /* as the image counted it */
-    unsigned log_tokens;                     /* lines that it may still write now */
-    uint64_t log_us;                         /* when they were last filled up */
+    /* Monotonic, the wake's timeline; 0: not yet.  It runs from the second on. */
+    uint64_t asked_us, running_us, started_us, ready_us;
+    struct backend_steps steps;   /* … between the first two */
+    int64_t started_at, ready_at; /* UTC; 0: not yet */
+    uint64_t quiet_us;            /* since then nothing moved */
+    uint64_t drain_us;            /* DRAINING ends at the latest */
+    uint32_t boot_us;             /* as the image counted it */
+    unsigned log_tokens;          /* lines that it may still write now */
+    uint64_t log_us;              /* when they were last filled up */
     uint64_t log_dropped;
 };
 
@@ -123,8 +126,8 @@ struct instance_start {
     const struct registry_image *image;
     uint64_t memory;
     uint32_t idle_ms;
-    uint32_t deadline_ms;
-    int image_fd; /* borrowed */
+    uint32_t own_ms; /* from when it runs to ready */
+    int image_fd;    /* borrowed */
 };
 
 /* RC_OK: owned by the tenant until it is ENDED and instance_free().  Else there is
@@ -146,8 +149,10 @@ bool instance_serves(const struct instance *i);
 void instance_touch(struct instance *i);
 /* The tenant's idle time has changed. */
 void instance_set_idle(struct instance *i, uint32_t ms);
-/* While it starts: its deadline is `ms` after it was asked for, if that is sooner. */
+/* While it starts: it has `ms` from when it runs to be ready in, if that is less than it had. */
 void instance_hurry(struct instance *i, uint32_t ms);
+/* Whether it is this host's fault, and not its image's, that it did not come to be ready. */
+bool instance_wronged(const struct instance *i);
 /* Stop for good; calling again may shorten the deadline. */
 void instance_retire(struct instance *i, uint32_t ms, bool patient);
 /* End it at once, for that reason. */
@@ -161,6 +166,8 @@ const char *instance_state_text(const struct instance *i);
 extern const struct sm_state instance_states[INSTANCE_STATE_NR];
 /* Sets the alarm of the state. */
 void instance_arm(struct instance *i, uint64_t ms);
+/* … of STARTING: `start` after it was asked for, and its own time after it runs. */
+void instance_arm_start(struct instance *i);
 
 /*----- slots.c -----*/
 

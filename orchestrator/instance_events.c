@@ -37,6 +37,7 @@ static struct instance *make(struct fleet *f, struct tenant *t, const struct ins
     memcpy(i->image_version, start->image->version, sizeof i->image_version);
     i->memory = start->memory;
     i->idle_ms = start->idle_ms;
+    i->own_ms = start->own_ms;
     i->started_at = start->row->started_at;
     i->ready_at = start->row->ready_at;
     i->asked_us = i->quiet_us = now_us(i);
@@ -93,7 +94,7 @@ enum rc instance_start(struct fleet *f, struct tenant *t, const struct instance_
         drop(i);
         return rc;
     }
-    instance_arm(i, start->deadline_ms);
+    instance_arm_start(i);
     fleet_started(f, i);
     *out = i;
     return RC_OK;
@@ -118,6 +119,7 @@ enum rc instance_adopt(struct fleet *f, struct tenant *t, const struct instance_
         return rc;
     }
     i->adopted = i->started = true;
+    i->running_us = i->asked_us;
     i->leaving = i->ready = start->row->state == REGISTRY_INSTANCE_STOPPING;
     fleet_started(f, i);
     if (listen_to(i)) {
@@ -126,7 +128,7 @@ enum rc instance_adopt(struct fleet *f, struct tenant *t, const struct instance_
         i->question = QUESTION_OUT;
         link_health(i->link, ++i->token);
     }
-    instance_arm(i, start->deadline_ms);
+    instance_arm_start(i);
     *out = i;
     return RC_OK;
 }
@@ -148,7 +150,17 @@ static void on_alarm(struct alarm *a)
     tenant_step(i->tenant);
 }
 
-static void on_started(void *arg, const struct backend_steps *steps)
+static void on_running(void *arg, const struct backend_steps *steps)
+{
+    struct instance *i = arg;
+
+    i->running_us = now_us(i);
+    i->steps = *steps;
+    if (i->sm.state == INSTANCE_STARTING)
+        instance_arm_start(i);
+}
+
+static void on_started(void *arg)
 {
     struct instance *i = arg;
 
@@ -156,7 +168,6 @@ static void on_started(void *arg, const struct backend_steps *steps)
         return;
     i->started = true;
     i->started_us = now_us(i);
-    i->steps = *steps;
     note_handle(i);
     if (listen_to(i))
         instance_fail(i, "its control channel cannot be mapped");
@@ -281,6 +292,7 @@ static const struct link_events link_events = {
 };
 
 static const struct backend_events backend_events = {
+    .on_running = on_running,
     .on_started = on_started,
     .on_exit = on_gone,
     .on_console = on_console,

@@ -125,7 +125,7 @@ void tenant_serve(struct tenant *t);
 bool tenant_wants_start(const struct tenant *t);
 /* The queue of starts has come to it: starts one instance if that is still wanted. */
 void tenant_start_now(struct tenant *t);
-/* How long an instance may take to be ready, alone or beside one that serves. */
+/* How long an instance that runs may take to be ready, alone or beside one that serves. */
 uint32_t tenant_start_deadline(const struct tenant *t, bool beside);
 /* What the end of an instance means; once for each. */
 void tenant_on_end(struct tenant *t, struct instance *i);

@@ -1,6 +1,7 @@
 /* Starting an instance of a tenant, and what it means when one has failed: back
  * to the last good version, or a pause that doubles.  A fault of the host (no
- * memory, no process) is no fault of the version, and is only waited out. */
+ * memory, no process, a helper that hangs) is no fault of the version, and is only
+ * waited out. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <unistd.h>
@@ -99,7 +100,7 @@ void tenant_start_now(struct tenant *t)
         start.memory =
             route.tenant.memory ? route.tenant.memory : (uint64_t)route.image.memory_kib << 10;
         start.idle_ms = route.tenant.idle_ms;
-        start.deadline_ms = tenant_start_deadline(t, t->current != NULL);
+        start.own_ms = tenant_start_deadline(t, t->current != NULL);
         rc = instance_start(f, t, &start, &i);
         if (rc)
             fleet_end_row(f, row.id, rc_text(rc));
@@ -159,6 +160,6 @@ void tenant_on_end(struct tenant *t, struct instance *i)
     if (i->ready || i->ready_at)
         on_crash(t, i);
     else if (!i->exit.lacking || !fleet_give_way(t->fleet, i->exit.lacking))
-        start_failed(t, i->image, i->image_ref, i->why, i->exit.lacking > 0);
+        start_failed(t, i->image, i->image_ref, i->why, instance_wronged(i));
     /* else it is begun anew when somebody has gone */
 }

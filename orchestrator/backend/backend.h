@@ -4,10 +4,10 @@
  * call that they answer.  An instance object is owned by the caller from
  * `start`'s or `adopt`'s RC_OK until `dispose`.
  *
- * The happy path: start -> on_started -> (the tenant says READY on its control
- * channel) -> … -> stop asked on the control channel -> on_exit -> dispose.
- * Failure: on_exit may come at any time after start, and comes exactly once;
- * without on_started before it when the start failed. */
+ * The happy path: start -> on_running -> on_started -> (the tenant says READY on its
+ * control channel) -> … -> stop asked on the control channel -> on_exit -> dispose.
+ * Failure: on_exit may come at any time after start, and comes exactly once; without
+ * on_running before it when this host could not let it run, which is not its doing. */
 #ifndef ORCHESTRATOR_BACKEND_H
 #define ORCHESTRATOR_BACKEND_H
 
@@ -53,7 +53,11 @@ struct backend_steps {
 };
 
 struct backend_events {
-    void (*on_started)(void *arg, const struct backend_steps *steps);
+    /* It runs: what it does from here on, and how long that takes, is its own doing.  To be
+     * noted only: nothing may be asked of the ground from inside. */
+    void (*on_running)(void *arg, const struct backend_steps *steps);
+    /* Its channels can be had. */
+    void (*on_started)(void *arg);
     void (*on_exit)(void *arg, const struct backend_exit *why);
     /* One line of the console, without newline, not terminated; untrusted. */
     void (*on_console)(void *arg, const char *line, size_t len);

@@ -46,9 +46,14 @@ static uint64_t now_ns(void)
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
-static void on_started(void *arg, const struct backend_steps *steps)
+static void on_running(void *arg, const struct backend_steps *steps)
 {
     (void)arg, (void)steps;
+}
+
+static void on_started(void *arg)
+{
+    (void)arg;
     now_round.started = now_ns();
 }
 
@@ -89,7 +94,7 @@ static double samples[PHASES][ROUNDS];
 
 static void one_round(uv_loop_t *loop, struct backend *b, int image, int n)
 {
-    static const struct backend_events events = {on_started, on_exit_, on_console};
+    static const struct backend_events events = {on_running, on_started, on_exit_, on_console};
     static uint64_t id;
     struct backend_spec spec = {.instance = ++id,
                                 .generation = 1,

@@ -8,7 +8,7 @@
 
 #include "common/core/manifest.h"
 
-#define ELF_BASE  0x400000u
+#define ELF_BASE  0x100000u
 #define ELF_ENTRY (ELF_BASE + 0x800)
 #define ELF_PHDRS 4 /* text, data, notes, stack */
 #define ELF_NOTES 0x400

@@ -25,7 +25,8 @@ struct backend {
     struct backend_instance *all;
     struct fake_image images[8];
     unsigned images_nr;
-    bool refuses;
+    bool refuses, fails;
+    uint32_t ground_ms;
     uint64_t room; /* bytes for instances; 0: any number */
     unsigned starts;
     uint64_t serial;
@@ -36,6 +37,7 @@ struct backend *fake_backend_new(void)
     struct backend *b = calloc(1, sizeof *b);
 
     CHECK(b);
+    b->ground_ms = 1;
     return b;
 }
 
@@ -106,6 +108,16 @@ void fake_refuse(struct backend *b, bool refuses)
     b->refuses = refuses;
 }
 
+void fake_ground_takes(struct backend *b, uint32_t ms)
+{
+    b->ground_ms = ms;
+}
+
+void fake_ground_fails(struct backend *b, bool fails)
+{
+    b->fails = fails;
+}
+
 void fake_room(struct backend *b, uint64_t bytes)
 {
     b->room = bytes;
@@ -158,10 +170,18 @@ static void live(struct alarm *a)
         die(i, false, "the host has not enough memory");
         return;
     }
-    if (!i->started) {
+    if (!i->running && i->backend->fails) {
+        die(i, false, "the helper died in the middle of it");
+        return;
+    }
+    if (!i->running) {
+        i->running = true;
+        i->events->on_running(i->arg, &(struct backend_steps){0});
+        if (image->start == FAKE_SILENT)
+            return;
         i->started = true;
         alarm_set(i->backend->alarms, a, image->boot_ms);
-        i->events->on_started(i->arg, &(struct backend_steps){0});
+        i->events->on_started(i->arg);
         return;
     }
     switch (image->start) {
@@ -182,6 +202,7 @@ static void live(struct alarm *a)
         die(i, false, "killed by SIGSEGV");
         return;
     case FAKE_HANGS:
+    case FAKE_SILENT:
     case FAKE_REFUSED:
         return;
     }
@@ -406,7 +427,7 @@ static enum rc start(struct backend *b, const struct backend_spec *spec,
         open_channel(&i->channel[c], LAUNCH_CONTROL_ORDER, LAUNCH_CONTROL_ORDER);
     b->all = i;
     alarm_init(&i->alarm, live);
-    alarm_set(b->alarms, &i->alarm, 1);
+    alarm_set(b->alarms, &i->alarm, b->ground_ms);
     *out = i;
     return RC_OK;
 }

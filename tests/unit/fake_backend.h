@@ -16,6 +16,7 @@ enum fake_start {
     FAKE_CRASHES, /* dies after boot_ms */
     FAKE_HANGS,   /* never says a thing */
     FAKE_LIES,    /* says READY with another version */
+    FAKE_SILENT,  /* runs, and its channels never come */
     FAKE_REFUSED, /* the host cannot start anything */
 };
 
@@ -35,7 +36,7 @@ struct backend_instance {
     uint64_t memory;
     bool alive, told; /* its on_exit was called */
     bool owned;       /* by a fleet */
-    bool started;
+    bool running, started;
     bool up; /* its on_start is over: it looks at its rings */
 
     /* Set by the test. */
@@ -71,6 +72,10 @@ void fake_backend_forget_time(struct backend *b);
 void fake_behave(struct backend *b, const char *ref, enum fake_start start, uint32_t boot_ms);
 /* Whether the host starts nothing, whatever the image. */
 void fake_refuse(struct backend *b, bool refuses);
+/* How long the ground takes from now on until what it starts runs. */
+void fake_ground_takes(struct backend *b, uint32_t ms);
+/* Whether it then says that it could not. */
+void fake_ground_fails(struct backend *b, bool fails);
 /* How much memory the host has for instances; 0: enough. */
 void fake_room(struct backend *b, uint64_t bytes);
 /* Lets the tenants look at their rings; true when one did something. */

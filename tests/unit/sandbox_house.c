@@ -103,13 +103,22 @@ void house_move_image(struct house *h)
     close(to);
 }
 
-static void on_started(void *arg, const struct backend_steps *steps)
+static void on_running(void *arg, const struct backend_steps *steps)
 {
     struct guest *g = arg;
 
     (void)steps;
     assert_false(g->in_call);
     assert_int_equal(g->exited, 0);
+    g->running++;
+}
+
+static void on_started(void *arg)
+{
+    struct guest *g = arg;
+
+    assert_false(g->in_call);
+    assert_true(g->running == 1 && g->exited == 0);
     g->started++;
 }
 
@@ -136,7 +145,7 @@ static void on_console(void *arg, const char *line, size_t len)
     g->console[g->console_len] = 0;
 }
 
-static const struct backend_events events = {on_started, on_exit_, on_console};
+static const struct backend_events events = {on_running, on_started, on_exit_, on_console};
 
 static void enter(struct guest *g)
 {

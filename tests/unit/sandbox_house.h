@@ -22,8 +22,8 @@ struct guest {
     struct house *house;
     struct guest *next; /* of the house */
     struct backend_instance *instance;
-    int started, exited; /* how often it was said */
-    bool in_call;        /* start or adopt has not returned yet */
+    int running, started, exited; /* how often it was said */
+    bool in_call;                 /* start or adopt has not returned yet */
     struct backend_exit why;
     char console[65536]; /* lines, each with its newline */
     size_t console_len;

@@ -359,6 +359,114 @@ static void a_fault_of_the_host_does_not_roll_back(void **state)
     assert_string_equal(acme(h)->ref, "web:2");
 }
 
+/* Seen to fail when a version's own time is counted from when it was asked for. */
+static void a_version_that_the_ground_is_slow_to_start_is_not_rolled_back(void **state)
+{
+    struct house *h = *state;
+    uint64_t request;
+
+    fake_behave(h->backend, "web:2", FAKE_READY, h->limits.trial_start_ms - 1000);
+    fake_ground_takes(h->backend, h->limits.trial_start_ms);
+    house_upgrade(h, "acme", "web:2", 0);
+    request = house_wake(h, 0, "acme.example");
+    house_pass(h, h->limits.start_ms - 500);
+    house_ready(h, 0, request);
+    assert_string_equal(acme(h)->ref, "web:2");
+    assert_false(house_event(h, "rolled back", ""));
+}
+
+/* Seen to fail when it is counted from on_started, or not at all. */
+static void a_version_that_is_slow_once_it_runs_is_rolled_back_in_time_for_who_waits(void **state)
+{
+    static const enum fake_start slow[] = {FAKE_HANGS, FAKE_SILENT};
+    struct house *h = *state;
+    const uint32_t ground_ms = 2000;
+
+    for (size_t n = 0; n < 2; n++) {
+        struct control_instance id;
+        uint64_t request;
+
+        fake_behave(h->backend, "web:2", slow[n], 20);
+        fake_ground_takes(h->backend, ground_ms);
+        house_upgrade(h, "acme", "web:2", 0);
+        request = house_wake(h, 0, "acme.example");
+        house_pass(h, ground_ms + h->limits.trial_start_ms - 100);
+        assert_string_equal(acme(h)->ref, "web:2");
+        house_pass(h, 200 + ground_ms + 100);
+        id = house_ready(h, 0, request);
+        assert_string_equal(acme(h)->ref, "web:1");
+        assert_rolled_back(h, "not ready in time");
+        house_pass(h, REGISTRY_IDLE_MS);
+        house_instance(h, 0, CONTROL_RELEASED, &id);
+        house_pass(h, 10);
+        assert_int_equal(fake_count(h->backend), 0);
+    }
+}
+
+/* Seen to fail when the end of one that never ran counts as a failure of its version. */
+static void a_ground_that_cannot_let_it_run_does_not_roll_back(void **state)
+{
+    static const struct {
+        bool fails;
+        const char *why;
+    } faults[] = {{true, "the helper died in the middle of it"},
+                  {false, "this host did not get it to run within 10000 ms"}};
+    struct house *h = *state;
+
+    house_upgrade(h, "acme", "web:2", 0);
+    for (size_t n = 0; n < 2; n++) {
+        fake_ground_fails(h->backend, faults[n].fails);
+        fake_ground_takes(h->backend, faults[n].fails ? 10 : h->limits.start_ms * 2);
+        house_wake(h, 0, "acme.example");
+        house_pass(h, h->limits.start_ms + 10);
+        assert_non_null(strstr(house_told(h, 0, CONTROL_REFUSED)->refused.text,
+                               faults[n].fails ? faults[n].why : "not ready in time"));
+        assert_true(house_event(h, "failed", faults[n].why));
+        assert_string_equal(house_row(h, "acme").image_ref, "web:2");
+        house_pass(h, h->limits.pause_max_ms);
+    }
+    fake_ground_takes(h->backend, 1);
+    house_awake(h, 0, "acme.example");
+    assert_string_equal(acme(h)->ref, "web:2");
+    assert_false(house_event(h, "rolled back", ""));
+}
+
+/* `start` is over before the version has had the time of a trial: it gets another one. */
+static void a_version_that_the_ground_leaves_no_time_is_not_rolled_back(void **state)
+{
+    struct house *h = *state;
+
+    fake_behave(h->backend, "web:2", FAKE_READY, 3000);
+    fake_ground_takes(h->backend, h->limits.start_ms - 1000);
+    house_upgrade(h, "acme", "web:2", 0);
+    house_wake(h, 0, "acme.example");
+    house_pass(h, h->limits.start_ms + 10);
+    assert_true(house_event(h, "failed", "this host took 9000 of 10000 ms to get it to run"));
+    assert_string_equal(house_row(h, "acme").image_ref, "web:2");
+    fake_ground_takes(h->backend, 1);
+    house_pass(h, h->limits.pause_max_ms);
+    house_awake(h, 0, "acme.example");
+    assert_string_equal(acme(h)->ref, "web:2");
+}
+
+/* Nobody waits: it is tried again beside the one that serves. */
+static void beside_one_that_serves_a_fault_of_the_ground_only_delays_the_upgrade(void **state)
+{
+    struct house *h = *state;
+
+    house_awake(h, 0, "acme.example");
+    fake_ground_fails(h->backend, true);
+    house_upgrade(h, "acme", "web:2", 0);
+    house_pass(h, 10);
+    assert_true(house_event(h, "failed", "the helper died in the middle of it"));
+    assert_int_equal(h->upgrades, 0);
+    assert_int_equal(house_awake(h, 0, "acme.example").generation, 1);
+    fake_ground_fails(h->backend, false);
+    house_pass(h, h->limits.pause_max_ms);
+    assert_int_equal(h->upgraded, FLEET_UPGRADE_DONE);
+    assert_string_equal(acme(h)->ref, "web:2");
+}
+
 static void a_second_upgrade_takes_the_place_of_the_first(void **state)
 {
     struct house *h = *state;
@@ -498,6 +606,11 @@ int main(void)
         T(a_version_that_has_crashed_is_nothing_to_go_back_to),
         T(a_file_that_is_gone_is_rolled_back),
         T(a_fault_of_the_host_does_not_roll_back),
+        T(a_version_that_the_ground_is_slow_to_start_is_not_rolled_back),
+        T(a_version_that_is_slow_once_it_runs_is_rolled_back_in_time_for_who_waits),
+        T(a_ground_that_cannot_let_it_run_does_not_roll_back),
+        T(a_version_that_the_ground_leaves_no_time_is_not_rolled_back),
+        T(beside_one_that_serves_a_fault_of_the_ground_only_delays_the_upgrade),
         T(a_second_upgrade_takes_the_place_of_the_first),
         T(a_boot_that_fails_when_another_version_is_wished_for_refuses_nobody),
         T(the_way_back_calls_a_waiting_upgrade_off),

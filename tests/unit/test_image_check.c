@@ -165,6 +165,8 @@ static void every_bad_manifest_has_its_reason(void **state)
     SPOIL_MANIFEST(m.abi = MANIFEST_ABI + 1, IMAGE_ABI);
     SPOIL_MANIFEST(m.memory_kib = 1023, IMAGE_MEMORY);
     SPOIL_MANIFEST(m.memory_kib = UINT32_MAX, IMAGE_MEMORY);
+    SPOIL_MANIFEST(m.memory_kib = (ELF_BASE + 4096 + 65536) / 1024 - 1, IMAGE_ROOM);
+    SPOIL_MANIFEST(m.memory_kib = (ELF_BASE + 4096 + 65536) / 1024, IMAGE_OK);
     SPOIL_MANIFEST(strcpy(m.name, "Hello"), IMAGE_MANIFEST);
     SPOIL_MANIFEST(m.version[0] = '\0', IMAGE_MANIFEST);
     SPOIL_MANIFEST(strcpy(m.alpn, "h2 \n"), IMAGE_MANIFEST);

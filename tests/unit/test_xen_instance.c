@@ -46,8 +46,12 @@ static void is_created_launched_and_started_when_its_channels_are_there(void **s
     assert_int_equal(strlen(seed), 2 * LAUNCH_SEED_SIZE);
     assert_int_equal(strspn(seed, "0123456789abcdef"), 2 * LAUNCH_SEED_SIZE);
     assert_memory_equal(stage_watched(s, 5)->uuid, create.uuid, XEN_UUID_SIZE);
+    assert_int_equal(a.running, 0);
+    puppet_answer(p, RC_OK, "", 5, -1);
+    stage_until(s, a.running);
     assert_int_equal(a.started, 0);
-    act_launch(&a, 5);
+    stage_publish(s, 5, 2);
+    stage_until(s, a.started);
     assert_int_equal(a.started, 1);
     assert_true(a.steps.created_us > 0 && a.steps.unpaused_us >= a.steps.created_us);
     act_kill(&a);
@@ -136,7 +140,7 @@ static void that_cannot_be_created_says_why(void **state)
     close(fd);
     puppet_answer(stage_job(s, XEN_JOB_CREATE), RC_FAILED, "the moon is full", 0, -1);
     stage_until(s, a.exited);
-    assert_int_equal(a.started, 0);
+    assert_int_equal(a.running, 0);
     assert_string_equal(a.why.text, "the moon is full");
     assert_int_equal(stage_jobs(s), 0);
     act_dispose(&a);
@@ -162,6 +166,7 @@ static void that_cannot_be_launched_is_destroyed(void **state)
     assert_int_equal(a.exited, 0);
     puppet_answer(p, RC_OK, "", 0, -1);
     stage_until(s, a.exited);
+    assert_int_equal(a.running, 0);
     assert_string_equal(a.why.text, "no xenstore");
     act_dispose(&a);
 }
@@ -178,7 +183,7 @@ static void that_shuts_down_before_it_publishes_has_not_started(void **state)
     puppet_answer(stage_job(s, XEN_JOB_LAUNCH), RC_OK, "", 5, -1);
     stage_shut(s, 5, CRASH, 64);
     stage_until(s, a.exited);
-    assert_int_equal(a.started, 0);
+    assert_true(a.running == 1 && a.started == 0);
     assert_false(a.why.started);
     assert_non_null(strstr(a.why.text, "exit status 64"));
     act_dispose(&a);

@@ -367,14 +367,23 @@ void stage_vanish(struct stage *s, uint32_t domid)
 
 /*----- instances -----*/
 
-static void on_started(void *arg, const struct backend_steps *steps)
+static void on_running(void *arg, const struct backend_steps *steps)
 {
     struct act *a = arg;
 
     assert_false(a->in_call);
-    assert_int_equal(a->exited, 0);
-    a->started++;
+    assert_int_equal(a->started + a->exited, 0);
+    a->running++;
     a->steps = *steps;
+}
+
+static void on_started(void *arg)
+{
+    struct act *a = arg;
+
+    assert_false(a->in_call);
+    assert_true(a->running == 1 && a->exited == 0);
+    a->started++;
 }
 
 static void on_exit_(void *arg, const struct backend_exit *why)
@@ -395,7 +404,7 @@ static void on_console(void *arg, const char *line, size_t len)
     snprintf(a->line, sizeof a->line, "%.*s", (int)len, line);
 }
 
-const struct backend_events act_events = {on_started, on_exit_, on_console};
+const struct backend_events act_events = {on_running, on_started, on_exit_, on_console};
 
 int stage_image(struct stage *s, int n)
 {

@@ -51,7 +51,7 @@ struct act {
     struct stage *stage;
     struct backend_instance *instance;
     bool in_call; /* of the backend: nothing may come from inside */
-    int started, exited, lines;
+    int running, started, exited, lines;
     struct backend_steps steps;
     struct backend_exit why;
     char line[256]; /* the last one */
@@ -115,7 +115,7 @@ void stage_note(struct stage *s, struct backend_instance *i);
 void act_start(struct act *a, struct stage *s, const char *tenant, int image);
 /* Answers its CREATE, with a console. */
 void act_create(struct act *a, uint32_t domid);
-/* … its LAUNCH, and publishes: started. */
+/* … its LAUNCH: it runs; and publishes: started. */
 void act_launch(struct act *a, uint32_t domid);
 /* All of that. */
 void act_run(struct act *a, struct stage *s, const char *tenant, uint32_t domid);

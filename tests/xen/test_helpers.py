@@ -100,6 +100,24 @@ def test_one_that_hangs_is_killed_at_its_deadline_which_costs_time_and_nothing_e
     asleep_and_as(house, before)
 
 
+def test_one_that_hangs_is_no_fault_of_the_version_that_waits_for_it(make_house):
+    """Seen to fail when a trial is counted from when it was asked for: the good version was rolled back."""
+    house = make_house(config={"xen": {"helpers": 1, "job": f"{ms(3)}ms"},
+                               "deadlines": {"start": f"{ms(12)}ms", "trial_start": f"{ms(2.5)}ms"}})
+    house.add_images("probe:1.0.0", "probe:2.0.0")
+    house.add_tenant("acme")
+    assert house.curl("acme", "/version") == "1.0.0\n"
+    house.cli("instance", "stop", "acme")
+    until(lambda: not house.machines.running(), "it sleeps")
+    house.cli("tenant", "upgrade", "acme", "--image", "probe:2.0.0")
+    signal_all(helpers(house, "work"), signal.SIGSTOP)
+    customer = Customer(house, "acme")
+    customer.join()
+    assert customer.got == (200, b"2.0.0\n")
+    assert "is begun anew: roomkey-xen did not answer in time" in house.orchestrator.said()
+    assert not [e for e in house.events("acme") if e["kind"] == "rolled back"]
+
+
 def test_the_watcher_that_is_killed_is_replaced_and_misses_nothing(house):
     (watcher,) = helpers(house, "watch")
     os.kill(watcher, signal.SIGKILL)

@@ -1,7 +1,7 @@
 /* The life of one instance.
  *
  * The happy path: start (channels, cgroup, console) -> launcher thread (clone,
- * exec) -> launched(): on_started -> … -> on_pidfd(): on_exit -> dispose.
+ * exec) -> launched(): on_running, on_started -> … -> on_pidfd(): on_exit -> dispose.
  * Failure: a start that failed after its clone leaves a process to wait for, so
  * on_exit comes from on_pidfd() then too; without a process, from launched(). */
 #include "orchestrator/backend/sandbox/sandbox_instance.h"
@@ -273,7 +273,8 @@ static void launched(struct sandbox_launch *l)
         return; /* until on_pidfd */
     }
     sandbox_instance_running(i);
-    i->events.on_started(i->arg, &steps); /* must be last */
+    i->events.on_running(i->arg, &steps);
+    i->events.on_started(i->arg); /* must be last */
 }
 
 static void on_pidfd(uv_poll_t *poll, int status, int events)

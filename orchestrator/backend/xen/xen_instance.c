@@ -1,8 +1,8 @@
 /* The life of one instance.
  *
- * The happy path: start -> CREATE (or a domain of the pool) -> LAUNCH -> its channels
- * are published: on_started -> … -> it shuts down, its last words are read: on_exit,
- * and it is destroyed when nobody waits for that any more.
+ * The happy path: start -> CREATE (or a domain of the pool) -> LAUNCH: on_running ->
+ * its channels are published: on_started -> … -> it shuts down, its last words are read:
+ * on_exit, and it is destroyed when nobody waits for that any more.
  * Failure: a job's answer says why; a helper that died or hung in the middle leaves a
  * domain of which nobody knows how far it is: that one is destroyed, and the start
  * begun anew, once.  No memory: the pool gives its back, what is being destroyed is
@@ -431,7 +431,7 @@ static void run(struct backend_instance *i)
     i->why.started = true;
     xen_pool_want(&i->backend->pool, i->image_fd, i->memory_kib);
     fd_close(&i->image_fd);
-    i->events.on_started(i->arg, &i->steps); /* must be last */
+    i->events.on_started(i->arg); /* must be last */
 }
 
 static void step(struct backend_instance *i)
@@ -476,8 +476,10 @@ static void step(struct backend_instance *i)
             i->steps.unpaused_us = since_asked(i);
             if (unwanted(i))
                 return;
-            if (i->sm.state == LAUNCHING)
+            if (i->sm.state == LAUNCHING) {
                 sm_move(&i->sm, BOOTING);
+                i->events.on_running(i->arg, &i->steps);
+            }
             continue;
 
         case BOOTING:

@@ -48,7 +48,7 @@ enum {
     CREATING,   /* a job is out: CREATE */
     CLEARING,   /* waits until what failed, or others, are destroyed: then it is tried again */
     LAUNCHING,  /* a job is out: LAUNCH */
-    BOOTING,    /* it runs, and publishes its channels */
+    BOOTING,    /* on_running was called; it publishes its channels */
     RUNNING,    /* on_started was called */
     SETTLING,   /* it has shut down; its last words come */
     DESTROYING, /* killed */
