@@ -1,5 +1,6 @@
 /* Requests that would change something while another program holds the registry: they wait here, so
- * that the loop need not.  Past the deadline they go on, and say why they fail. */
+ * that the loop need not, and go on in the order in which they came.  Past the deadline they go on,
+ * and say why they fail. */
 #include "common/host/clock.h"
 #include "orchestrator/admin/server.h"
 
@@ -10,44 +11,39 @@ static void on_time(uv_timer_t *timer)
 {
     struct admin *a = timer->data;
     bool held = registry_writable(a->house.registry) == RC_BUSY;
-    struct admin_request *q = a->held;
+    struct admin_request *q;
 
-    a->held = NULL;
-    while (q) {
-        struct admin_request *next = q->held_next;
-
+    while ((q = TAILQ_FIRST(&a->held))) {
         if (held && q->connection && clock_us() < q->held_until) {
-            q->held_next = a->held;
-            a->held = q;
-        } else {
-            admin_request_go_on(q);
+            uv_timer_start(timer, on_time, AGAIN_MS, 0);
+            return; /* those behind it came later, and have as long */
         }
-        q = next;
+        TAILQ_REMOVE(&a->held, q, held);
+        admin_request_go_on(q);
     }
-    if (a->held)
-        uv_timer_start(timer, on_time, AGAIN_MS, 0);
 }
 
 bool admin_held(struct admin_request *q)
 {
     struct admin *a = q->admin;
+    bool first = TAILQ_EMPTY(&a->held);
 
-    if (registry_writable(a->house.registry) != RC_BUSY)
+    if (first && registry_writable(a->house.registry) != RC_BUSY)
         return false;
     q->held_until = clock_us() + MOST_US;
-    q->held_next = a->held;
-    a->held = q;
-    uv_timer_start(&a->held_timer, on_time, AGAIN_MS, 0);
+    TAILQ_INSERT_TAIL(&a->held, q, held);
+    if (first)
+        uv_timer_start(&a->held_timer, on_time, AGAIN_MS, 0);
     admin_later(q);
     return true;
 }
 
 void admin_held_end(struct admin *a)
 {
-    while (a->held) {
-        struct admin_request *q = a->held;
+    struct admin_request *q;
 
-        a->held = q->held_next;
+    while ((q = TAILQ_FIRST(&a->held))) {
+        TAILQ_REMOVE(&a->held, q, held);
         admin_request_go_on(q);
     }
 }

@@ -116,6 +116,7 @@ enum rc admin_open(const struct admin_house *house, struct admin **out, struct r
         return refusal_why(no, "out of memory");
     }
     a->house = *house;
+    TAILQ_INIT(&a->held);
     if (snprintf(a->path, sizeof a->path, "%s/admin.sock", house->host.run_dir) >=
         (int)sizeof a->path) {
         free(a);

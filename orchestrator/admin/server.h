@@ -4,6 +4,7 @@
 
 #include <microhttpd.h>
 #include <stdbool.h>
+#include <sys/queue.h>
 #include <uv.h>
 
 #include "orchestrator/admin/admin.h"
@@ -19,8 +20,8 @@ struct admin {
     uv_poll_t poll; /* MHD's epoll descriptor */
     uv_timer_t timer;
     uv_timer_t held_timer;
-    struct admin_request *held; /* wait for the registry; also those without a connection */
-    bool resumed;               /* since MHD last ran: it does not wake by itself for that */
+    TAILQ_HEAD(, admin_request) held; /* wait for the registry; also those without a connection */
+    bool resumed;                     /* since MHD last ran: it does not wake by itself for that */
     bool closed;
     unsigned handles;            /* of these three, open */
     unsigned requests;           /* all, also those that only a callback still holds */
@@ -55,7 +56,7 @@ struct admin_request {
     struct MHD_Response *response; /* owned; the answer, not yet queued */
     unsigned status;
 
-    struct admin_request *held_next;
+    TAILQ_ENTRY(admin_request) held;
     uint64_t held_until; /* clock_us() */
 
     const struct admin_stream *stream; /* NULL: none, or closed */

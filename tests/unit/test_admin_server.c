@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <jansson.h>
+#include <sqlite3.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -355,6 +356,45 @@ static void followers_leave_connections_for_others(void **state)
     assert_int_equal(status_of(receive(d, "\r\n\r\n")), 200);
 }
 
+/* Seen to fail with the newest answered first, and with a newcomer that overtakes who waits. */
+static void
+changes_that_wait_for_the_registry_are_made_in_the_order_in_which_they_came(void **state)
+{
+    struct desk *d = *state;
+    int waiting[3];
+    char path[PATH_MAX], body[64];
+    sqlite3 *other;
+    json_t *row;
+
+    house_image(d->house, "hello:1.0.0", FAKE_READY, 1);
+    house_tenant(d->house, "acme", "hello:1.0.0");
+    snprintf(path, sizeof path, "%s/roomkey.db", d->house->scratch.dir);
+    assert_int_equal(sqlite3_open(path, &other), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(other, "BEGIN IMMEDIATE", NULL, NULL, NULL), SQLITE_OK);
+    for (unsigned i = 0; i < 3; i++) {
+        snprintf(body, sizeof body, "{\"idle_ms\":%u000}", 11 + i);
+        ask(d, "PATCH", "/v1/tenants/acme", body);
+        waiting[i] = d->client;
+        d->client = -1;
+        for (int n = 0; n < TURNS_MAX && d->admin->requests < i + 1; n++)
+            turn(d);
+        assert_int_equal(d->admin->requests, i + 1);
+    }
+    assert_int_equal(sqlite3_close(other), SQLITE_OK);
+    assert_int_equal(status_of(call(d, "PATCH", "/v1/tenants/acme", "{\"idle_ms\":14000}")), 200);
+    for (unsigned i = 0; i < 3; i++) {
+        hang_up(d);
+        d->len = 0;
+        d->client = waiting[i];
+        assert_int_equal(status_of(receive(d, NULL)), 200);
+        snprintf(body, sizeof body, "\"idle_ms\":%u000", 11 + i);
+        assert_non_null(strstr(d->answer, body));
+    }
+    row = json_of(call(d, "GET", "/v1/tenants/acme", ""));
+    assert_int_equal(json_integer_value(json_object_get(row, "idle_ms")), 14000);
+    json_decref(row);
+}
+
 static void a_stop_is_answered_when_the_instance_has_stopped(void **state)
 {
     struct desk *d = *state;
@@ -511,6 +551,7 @@ int main(void)
         TEST(a_tenant_is_shown_with_all_that_belongs_to_it),
         TEST(a_follower_hears_of_events_and_is_forgotten_when_it_goes),
         TEST(followers_leave_connections_for_others),
+        TEST(changes_that_wait_for_the_registry_are_made_in_the_order_in_which_they_came),
         TEST(a_stop_is_answered_when_the_instance_has_stopped),
         TEST(an_upgrade_that_failed_is_told_in_the_words_of_the_instance),
         TEST(a_client_that_goes_while_it_waits_loses_only_its_answer),
