@@ -36,6 +36,7 @@ struct cert_import {
     uv_timer_t deadline;
     unsigned handles; /* open */
     bool exited, ended, working, ok;
+    int signal; /* that ended the helper; 0: it left */
     char answer[ANSWER_MAX];
     size_t answer_len;
     uv_work_t work;
@@ -95,6 +96,7 @@ static void on_helper_exit(uv_process_t *process, int64_t status, int signal)
 
     i->exited = true;
     i->ok = status == 0 && signal == 0;
+    i->signal = signal;
     step(i);
 }
 
@@ -293,8 +295,13 @@ static void take_refusal(struct cert_import *i, const json_t *o)
 static void take_answer(struct cert_import *i)
 {
     json_t *o = json_loadb(i->answer, i->answer_len, JSON_REJECT_DUPLICATES, NULL);
+    char why[128];
 
-    if (i->ok) {
+    if (i->signal) {
+        snprintf(why, sizeof why, "roomkey-keyimport was ended by signal %d (%s)", i->signal,
+                 strsignal(i->signal));
+        fail(i, RC_FAILED, why, "try again; the kernel's log may say who ended it");
+    } else if (i->ok) {
         if (!o || !take_facts(o, &i->facts))
             fail(i, RC_FAILED, "roomkey-keyimport did not make sense",
                  "install roomkeyd and roomkey-keyimport of the same version");

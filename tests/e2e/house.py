@@ -206,8 +206,8 @@ class Certificates:
 
 
 class House:
-    def __init__(self, config=None, front=(), workers=1, ground=GROUND):
-        """config: tables of roomkey.toml."""
+    def __init__(self, config=None, front=(), workers=1, ground=GROUND, programs=BUILD / "bin"):
+        """config: tables of roomkey.toml.  programs: where the daemons are."""
         self.dir = Path(tempfile.mkdtemp(prefix="roomkey-e2e-"))
         self.dir.chmod(0o755)
         self.state = self.dir / "state"
@@ -223,6 +223,7 @@ class House:
         self.config.write_text(toml(config))
         self.front_args = list(front)
         self.workers = workers
+        self.programs = programs
         self.certs = Certificates(self.dir / "certs")
         self.daemons = []
         self.orchestrator = self.front = None
@@ -247,7 +248,7 @@ class House:
         self.port = int(self.front.ready(r"(?m)^roomkey-front: ready on 127\.0\.0\.1:(\d+).*$").group(1))
 
     def _daemon(self, program, *args):
-        daemon = Daemon([BUILD / "bin" / program, *args], self.dir / f"{program}.{len(self.daemons)}.log")
+        daemon = Daemon([self.programs / program, *args], self.dir / f"{program}.{len(self.daemons)}.log")
         self.daemons.append(daemon)
         return daemon
 

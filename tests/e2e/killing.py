@@ -106,10 +106,11 @@ def at_child(pid, call):
 
 
 def parse(log, pid, names=SEEN.split(",")):
+    """names: of the calls that count; None: of all."""
     calls, count = [], {}
     for line in log.splitlines():
         match = LINE.match(line)
-        if not match or match.group(2) not in names:
+        if not match or names and match.group(2) not in names:
             continue
         thread, name, text = int(match.group(1) or pid), match.group(2), match.group(3)
         count[thread, name] = count.get((thread, name), 0) + 1

@@ -266,12 +266,6 @@ class Client(threading.Thread):
         return self.error is None
 
 
-def chosen(request, *names):
-    """The parameters of those tests of the module that are to be run."""
-    calls = [item.callspec.params for item in request.session.items if item.module is request.module and hasattr(item, "callspec")]
-    return {tuple(params[n] for n in names) for params in calls if names[0] in params}
-
-
 @contextlib.contextmanager
 def prepared(kind, house, ledger):
     operation = kind(house, ledger)

@@ -16,19 +16,18 @@ stale routes not used while roomkeyd is away (opening.c: an awake tenant is not 
 import contextlib
 import os
 import signal
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from house import House, get, ms, until
+from house import get, ms, until
 from killing import at, calls_during, calls_from_start, is_dead, killed_from_start, kinds
 from ledger import Ledger
+from matrix import CONFIG, at_each, outcomes, own_house, told, watched, without_names
 from operations import (CertSet, Client, Drain, Idle, ImageAdd, ImageRemove, Resume, Rollback, Serve, Stop, Suspend, TenantAdd,
-                        TenantRemove, TenantSet, Upgrade, UpgradeIdle, UpgradeInUse, Wake, chosen, prepared)
+                        TenantRemove, TenantSet, Upgrade, UpgradeIdle, UpgradeInUse, Wake, prepared)
 
 pytestmark = pytest.mark.only_on("sandbox", "registry and stores are the same on every ground; tests/xen has the deaths of what is Xen's own")
 
-AT_ONCE = 4  # operations
 READY = "roomkeyd: ready"
 
 
@@ -36,32 +35,18 @@ OPERATIONS = [ImageAdd, ImageRemove, TenantAdd, CertSet, TenantSet, Suspend, Res
               UpgradeInUse, Rollback, Wake, Serve, Idle, Drain, Stop]
 
 
-CONFIG = {"limits": {"channels": 1}}  # one worker: nobody waits for others that never come
-
-
 def in_a_house(kind):
-    """All of the operation's cases, in a house of their own; what is to be printed."""
-    house = House(config=CONFIG)
-    try:
-        house.start()
-        house.add_images("hello:1.0.0", "hello:3.0.0", "probe:1.0.0", "probe:2.0.0")
-        house.add_tenant("acme")
+    """All of the operation's cases; what is to be printed."""
+    with own_house("hello:1.0.0", "hello:3.0.0", "probe:1.0.0", "probe:2.0.0") as (house, ledger):
         with house.connect("acme") as house.held:
             get(house.held, "acme.localhost", "/version")
-            line = all_cases(kind, house, Ledger(house))
-        house.check()
-        return line
-    except Exception as error:
-        raise AssertionError(f"{error}\n{house.logs()}") from error
-    finally:
-        house.remove()
+            calls, done = watched(kind, house, ledger, house.orchestrator.pid)
+            return told(kind.__name__, calls, at_each(kinds(calls), lambda call: kill_at(call, kind, house, ledger, done)))
 
 
 @pytest.fixture(scope="module")
-def outcomes(request):
-    """What came of each operation: they wait more than they work, so some at once."""
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        yield {kind: pool.submit(in_a_house, kind) for kind, in chosen(request, "kind")}
+def outcome(request):
+    yield from outcomes(request, in_a_house, "kind")
 
 
 def serves_on(house):
@@ -70,7 +55,7 @@ def serves_on(house):
     assert house.curl("acme", "/version") == "1.0.0\n"
 
 
-def kill_at(call, kind, house, ledger):
+def kill_at(call, kind, house, ledger, done):
     with prepared(kind, house, ledger) as operation:
         before = ledger.wishes()
         daemon = house.orchestrator
@@ -84,34 +69,15 @@ def kill_at(call, kind, house, ledger):
         acknowledged = client.acknowledged()
         operation.after()
         ledger.check()
-        return reached, acknowledged, before, ledger.wishes()
-
-
-def all_cases(kind, house, ledger):
-    with prepared(kind, house, ledger) as operation:
-        calls = calls_during(house.orchestrator.pid, operation.act)
-        operation.after()
-        done = without_names(ledger.wishes())
-    missed = 0
-    for call in kinds(calls):
-        try:
-            reached, acknowledged, before, now = kill_at(call, kind, house, ledger)
-            missed += not reached
-            wanted = [done] if acknowledged else [without_names(before), done]
-            assert without_names(now) in wanted, f"{'acknowledged' if acknowledged else 'refused'}: {before} -> {now}"
-        except Exception as error:
-            raise AssertionError(f"killed at {call}: {error}") from error
-    return f"{kind.__name__}: killed in {len(kinds(calls))} of {len(calls)} states; {missed} did not come again"
+        now = ledger.wishes()
+    wanted = [done] if acknowledged else [without_names(before), done]
+    assert without_names(now) in wanted, f"{'acknowledged' if acknowledged else 'refused'}: {before} -> {now}"
+    return reached
 
 
 @pytest.mark.parametrize("kind", OPERATIONS, ids=lambda kind: kind.__name__)
-def test_roomkeyd_is_killed_in(kind, outcomes):
-    print(outcomes[kind].result())
-
-
-def without_names(wishes):
-    """Certificates are new ones each time."""
-    return {"images": wishes["images"], "tenants": {n: t[:7] for n, t in wishes["tenants"].items()}}
+def test_roomkeyd_is_killed_in(kind, outcome):
+    print(outcome[kind,].result())
 
 
 @pytest.fixture

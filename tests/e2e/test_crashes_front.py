@@ -6,21 +6,27 @@ all others meanwhile.  Of the agent's death nobody notices anything.  The parent
 again it serves what runs.  ROOMKEY_CRASHES=all takes every call.
 """
 
+import contextlib
 import os
 import signal
 import ssl
-from concurrent.futures import ThreadPoolExecutor
+import tempfile
+import time
 from pathlib import Path
 
 import pytest
 
-from house import DEADLINE, House, get, until
-from killing import at, at_child, calls_during, calls_of_child, is_dead, kinds
+from house import DEADLINE, SANITIZED, SLOW, get, until
+from killing import ALL, at, at_child, calls_during, calls_from_start, calls_of_child, is_dead, killed_from_start, kinds
 from ledger import Ledger
-from operations import CertSet, Client, Drain, Idle, Operation, Serve, Stop, UpgradeIdle, Wake, chosen, prepared
-from test_crashes import AT_ONCE, CONFIG
+from matrix import CONFIG, at_each, outcomes, own_house, told, watched
+from operations import CertSet, Client, Drain, Idle, Operation, Serve, Stop, UpgradeIdle, Wake, prepared
 
 pytestmark = pytest.mark.only_on("sandbox", "it watches processes; tests/xen has the deaths of domains")
+
+READY = "roomkey-front: ready"
+# Of a worker's and the agent's birth: walls are up one by one, memory is had, somebody is listened to.
+STEPS = {"getppid", "close_range", "rmdir", "chroot", "setresuid", "memfd_secret", "epoll_create1", "listen", "accept4", "pread64"}
 
 
 class Resume12(Operation):
@@ -125,43 +131,27 @@ def cmdline(pid):
 
 
 def in_a_house(victim, kind):
-    house = House(config=CONFIG)
-    try:
-        house.start()
-        house.add_images("probe:1.0.0", "probe:2.0.0")
-        for name in ("acme", "other", "plain"):
-            house.add_tenant(name)
+    with own_house("probe:1.0.0", "probe:2.0.0", tenants=("acme", "other", "plain")) as (house, ledger):
         house.held = house.connect("acme")
-        others_serve_on(house)
-        house.curl("other", "/version")
-        house.curl("plain", "/version")
-        ledger, missed = Ledger(house), 0
-        with prepared(kind, house, ledger) as operation:
-            calls = calls_during(VICTIMS[victim][0](house), operation.act)
-            operation.after()
-        for call in kinds(calls):
-            try:
-                missed += not kill_at(victim, call, kind, house, ledger)
-            except Exception as error:
-                raise AssertionError(f"killed at {call}: {error}") from error
-        house.check()
-        return f"{victim}, {kind.__name__}: killed in {len(kinds(calls))} of {len(calls)} states; {missed} did not come again"
-    except Exception as error:
-        raise AssertionError(f"{error}\n{house.logs()}") from error
-    finally:
-        house.held.close()
-        house.remove()
+        try:
+            others_serve_on(house)
+            house.curl("other", "/version")
+            house.curl("plain", "/version")
+            calls, _ = watched(kind, house, ledger, VICTIMS[victim][0](house))
+            reached = at_each(kinds(calls), lambda call: kill_at(victim, call, kind, house, ledger))
+            return told(f"{victim}, {kind.__name__}", calls, reached)
+        finally:
+            house.held.close()
 
 
 @pytest.fixture(scope="module")
-def outcomes(request):
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        yield {case: pool.submit(in_a_house, *case) for case in chosen(request, "victim", "kind")}
+def outcome(request):
+    yield from outcomes(request, in_a_house, "victim", "kind")
 
 
 @pytest.mark.parametrize("victim, kind", MATRIX, ids=lambda x: x if isinstance(x, str) else x.__name__)
-def test_is_killed_in(victim, kind, outcomes):
-    print(outcomes[victim, kind].result())
+def test_is_killed_in(victim, kind, outcome):
+    print(outcome[victim, kind].result())
 
 
 def test_an_open_connection_at_another_worker_goes_on(make_house):
@@ -205,4 +195,78 @@ def test_an_instance_is_killed_while_it_starts(make_house):
         assert said.endswith(("200", "503")) or lost and said == "000", f"killed at {call}: {said}"
         until(lambda: wake() == "1.0.0\n200", f"it is served again after a death at {call}")
         ledger.check()
+    print(f"killed in {len(calls)} states")
+
+
+@pytest.fixture
+def served(make_house, monkeypatch):
+    """A house whose front keeps its tickets' secret in a file, and a way to see that a tenant is served."""
+    monkeypatch.setenv("ASAN_OPTIONS", "detect_leaks=0")  # it cannot, at the end of a process that is traced
+    with tempfile.TemporaryDirectory(dir="/dev/shm", prefix="roomkey-tickets-") as folder:
+        house = make_house(config=CONFIG, front=["--ticket-file", f"{folder}/secret"])
+        house.add_images("probe:1.0.0")
+        house.add_tenant("plain")
+        house.serves = lambda: house.curl("plain", "/version", check=False, deadline=SLOW).stdout == b"1.0.0\n"
+        yield house
+        assert set(os.listdir(folder)) == {"secret"}
+
+
+def test_a_worker_and_the_agent_are_killed_while_they_start(served):
+    """Before each step from their birth to their first customer: the parent starts them again.  Only calls that it does not
+    make itself meanwhile."""
+    def deaths():
+        return served.front.said().count("was ended by signal 9")
+
+    def renew():
+        """True: one of the new ones died as well."""
+        for pid in (served.worker_pids()[0], agent(served)):
+            os.kill(pid, signal.SIGKILL)
+        until(lambda: deaths() > 2 or agent(served) and served.worker_pids() and served.serves(), "one died again, or both are back")
+        return deaths() > 2
+
+    calls, missed = calls_of_child(served.front.pid, renew), 0
+    calls = [call for call in calls if ALL or call.name in STEPS]
+    assert SANITIZED or {call.name for call in calls} >= STEPS, [str(c) for c in calls]  # which locks nothing in
+    for call in calls:
+        served.front.stop()  # whose next one forgets how soon its children died
+        served.start_front()
+        with at_child(served.front.pid, call):
+            missed += not renew()
+        until(lambda: agent(served) and served.serves(), f"it is served after a death at {call}")
+    Ledger(served).check()
+    remove_roots()
+    print(f"killed in {len(calls)} states; {missed} did not come again")
+
+
+def remove_roots():
+    """What is left of a death between the making of the empty root folder and the loss of its name."""
+    for path in Path("/tmp").glob("roomkey-front.??????"):
+        with contextlib.suppress(OSError):
+            if time.time() - path.stat().st_mtime > DEADLINE:  # nobody is being locked into it
+                path.rmdir()
+
+
+def test_the_parent_is_killed_while_it_starts(served):
+    served.front.stop()
+    served.start_front()  # now its port is among its arguments
+    served.front.stop()
+    args, missed = served.front.args, 0
+    calls = kinds(calls_from_start(args, READY))
+    for call in calls:
+        missed += not killed_from_start(args, call, READY)
+        until(lambda: not children_left(served), f"all of the front is gone after a death at {call}")
+        served.start_front()
+        until(served.serves, f"it is served after a death at {call}")
+        served.front.stop()
+    print(f"killed in {len(calls)} states; {missed} did not come again")
+
+
+def test_the_parent_is_killed_while_it_stops(served):
+    calls = kinds(calls_during(served.front.pid, served.front.stop))
+    for call in calls:
+        served.start_front()
+        until(served.serves, "it is served")
+        with at(served.front.pid, call):
+            served.front.stop()
+        until(lambda: not children_left(served), f"all of the front is gone after a death at {call}")
     print(f"killed in {len(calls)} states")

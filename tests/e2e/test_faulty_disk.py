@@ -12,16 +12,15 @@ import os
 import shutil
 import signal
 import sqlite3
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from house import IMAGES, House, get, many, until
-from killing import at, calls_during, kinds
+from killing import at, kinds
 from ledger import Ledger
+from matrix import CONFIG, at_each, outcomes, own_house, watched, without_names
 from operations import (CertSet, Client, Idle, ImageAdd, ImageRemove, Resume, Stop, Suspend, TenantAdd, TenantRemove, TenantSet,
-                        Upgrade, UpgradeIdle, Wake, chosen, prepared)
-from test_crashes import AT_ONCE, CONFIG, without_names
+                        Upgrade, UpgradeIdle, Wake, prepared)
 
 pytestmark = pytest.mark.only_on("sandbox", "registry and stores are the same on every ground")
 
@@ -57,39 +56,21 @@ def fail_at(call, kind, house, ledger, done):
 
 
 def in_a_house(kind):
-    house = House(config=CONFIG)
-    try:
-        house.start()
-        house.add_images("hello:1.0.0", "probe:1.0.0", "probe:2.0.0")
-        house.add_tenant("acme")
-        ledger, refused = Ledger(house), 0
-        with prepared(kind, house, ledger) as operation:
-            calls = calls_during(house.orchestrator.pid, operation.act)
-            operation.after()
-            done = without_names(ledger.wishes())
+    with own_house("hello:1.0.0", "probe:1.0.0", "probe:2.0.0") as (house, ledger):
+        calls, done = watched(kind, house, ledger, house.orchestrator.pid)
         on_disk = [c for c in kinds(calls) if c.name in FAILS and f"<{house.state}/" in c.text]
-        for call in on_disk:
-            try:
-                refused += not fail_at(call, kind, house, ledger, done)
-            except Exception as error:
-                raise AssertionError(f"{FAILS[call.name]} at {call}: {error}") from error
-        house.check()
-        return f"{kind.__name__}: {len(on_disk)} writes fail, refused {refused} times"
-    except Exception as error:
-        raise AssertionError(f"{error}\n{house.logs()}") from error
-    finally:
-        house.remove()
+        taken = at_each(on_disk, lambda call: fail_at(call, kind, house, ledger, done), "failing")
+        return f"{kind.__name__}: {len(on_disk)} writes fail, refused {len(on_disk) - taken} times"
 
 
 @pytest.fixture(scope="module")
-def outcomes(request):
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        yield {kind: pool.submit(in_a_house, kind) for kind, in chosen(request, "kind")}
+def outcome(request):
+    yield from outcomes(request, in_a_house, "kind")
 
 
 @pytest.mark.parametrize("kind", OPERATIONS, ids=lambda kind: kind.__name__)
-def test_a_write_fails_in(kind, outcomes):
-    print(outcomes[kind].result())
+def test_a_write_fails_in(kind, outcome):
+    print(outcome[kind,].result())
 
 
 # -- a disk that is full for as long as it is
