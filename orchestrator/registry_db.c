@@ -235,6 +235,7 @@ enum rc db_end(struct registry *r, enum rc rc)
     /* Some failures (disk full) have rolled back already. */
     if (rc && !sqlite3_get_autocommit(r->db))
         (void)sqlite3_exec(r->db, "ROLLBACK", NULL, NULL, NULL);
+    /* After a doubt also when it went well: it may have had nothing to write. */
     if (commit && (rc || r->doubt))
         bury_commit(r);
     return rc;

@@ -302,6 +302,14 @@ void house_restart(struct house *h)
     open_fleet(h);
 }
 
+int house_set_up_acme(void **state)
+{
+    house_set_up(state);
+    house_image(*state, "web:1", FAKE_READY, 20);
+    house_tenant(*state, "acme", "web:1");
+    return 0;
+}
+
 int house_tear_down(void **state)
 {
     struct house *h = *state;

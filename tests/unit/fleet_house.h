@@ -50,6 +50,8 @@ struct house {
 };
 
 int house_set_up(void **state);
+/* … with an image "web:1", ready after 20 ms, and its tenant "acme". */
+int house_set_up_acme(void **state);
 int house_tear_down(void **state);
 
 /* A new fleet on the same registry and ground, as after a restart of roomkeyd;

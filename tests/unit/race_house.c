@@ -16,7 +16,7 @@
 const char *const race_good[3] = {"web:1", "web:2", "web:3"};
 const char *const race_bad[4] = {"web:fails", "web:dies", "web:hangs", "web:lies"};
 
-/* What is on the disk after a power cut is tests/unit/test_registry.c's. */
+/* What is on the disk after a power cut is tests/unit/test_registry_open.c's. */
 int fsync(int fd)
 {
     (void)fd;

@@ -2,17 +2,6 @@
 
 #define IDLE_MS REGISTRY_IDLE_MS
 
-static int set_up(void **state)
-{
-    struct house *h;
-
-    house_set_up(state);
-    h = *state;
-    house_image(h, "web:1", FAKE_READY, 20);
-    house_tenant(h, "acme", "web:1");
-    return 0;
-}
-
 static struct backend_instance *acme(struct house *h)
 {
     return fake_living(h->backend, "acme");
@@ -467,7 +456,7 @@ static void a_changed_idle_time_does_not_cut_a_question_short(void **state)
     assert_false(house_event(h, "crashed", ""));
 }
 
-#define T(f) cmocka_unit_test_setup_teardown(f, set_up, house_tear_down)
+#define T(f) cmocka_unit_test_setup_teardown(f, house_set_up_acme, house_tear_down)
 
 int main(void)
 {

@@ -2,19 +2,6 @@
 
 static const struct control_msg synced = {.type = CONTROL_SYNCED};
 
-static int set_up(void **state)
-{
-    struct house *h;
-
-    house_set_up(state);
-    h = *state;
-    house_image(h, "web:1", FAKE_READY, 20);
-    house_image(h, "web:2", FAKE_READY, 20);
-    house_image(h, "web:hangs", FAKE_HANGS, 20);
-    house_tenant(h, "acme", "web:1");
-    return 0;
-}
-
 static struct backend_instance *acme(struct house *h)
 {
     return fake_living(h->backend, "acme");
@@ -222,213 +209,6 @@ static void an_instance_without_workers_is_reaped_all_the_same(void **state)
     assert_int_equal(fake_count(h->backend), 0);
 }
 
-static void a_restarted_roomkeyd_takes_over_what_runs(void **state)
-{
-    struct house *h = *state;
-    struct control_instance id = house_awake(h, 0, "acme.example");
-    uint64_t request;
-
-    house_crash(h);
-    assert_int_equal(fake_count(h->backend), 1);
-    house_restart(h);
-    fleet_worker_hello(h->fleet, 0);
-    request = house_wake(h, 0, "acme.example"); /* before SYNCED: it waits */
-    house_instance(h, 0, CONTROL_HOLDING, &id);
-    house_say(h, 0, &synced);
-    assert_int_equal(house_ready(h, 0, request).generation, 1);
-    assert_int_equal(house_told(h, 0, CONTROL_GONE) != NULL, 0);
-    assert_int_equal(fake_starts(h->backend), 1);
-    /* Worker 1 comes, holds nothing, wakes. */
-    house_worker(h, 1);
-    house_ready(h, 1, house_wake(h, 1, "acme.example"));
-}
-
-static void a_worker_that_died_while_roomkeyd_was_away_is_noticed(void **state)
-{
-    struct house *h = *state;
-
-    house_awake(h, 0, "acme.example");
-    house_crash(h);
-    house_restart(h);
-    /* Its page still says "connected"; the new worker holds nothing. */
-    house_worker(h, 0);
-    assert_int_equal(house_ready(h, 0, house_wake(h, 0, "acme.example")).generation, 1);
-}
-
-static void without_any_worker_the_taken_over_are_reaped(void **state)
-{
-    struct house *h = *state;
-
-    house_awake(h, 0, "acme.example");
-    house_crash(h);
-    house_restart(h);
-    house_pass(h, REGISTRY_IDLE_MS * 2);
-    assert_int_equal(fake_count(h->backend), 0);
-    assert_int_equal(house_rows_alive(h), 0);
-}
-
-static void what_died_while_roomkeyd_was_away_is_ended_in_the_registry(void **state)
-{
-    struct house *h = *state;
-
-    house_awake(h, 0, "acme.example");
-    house_crash(h);
-    fake_vanish(acme(h));
-    house_restart(h);
-    assert_int_equal(house_rows_alive(h), 0);
-    house_worker(h, 0);
-    assert_int_equal(house_awake(h, 0, "acme.example").generation, 2);
-}
-
-static void a_boot_that_roomkeyd_left_is_taken_over_too(void **state)
-{
-    struct house *h = *state;
-    uint64_t request;
-
-    house_wake(h, 0, "acme.example");
-    house_pass(h, 10);
-    house_crash(h);
-    house_restart(h);
-    house_worker(h, 0);
-    request = house_wake(h, 0, "acme.example");
-    house_pass(h, 20);
-    assert_int_equal(house_ready(h, 0, request).generation, 1);
-}
-
-/* Two versions live while the old one finishes its connections. */
-static void an_old_version_that_roomkeyd_left_finishes_its_connections(void **state)
-{
-    struct house *h = *state;
-    struct control_instance id = house_awake(h, 0, "acme.example"), next;
-    struct backend_instance *old = acme(h);
-
-    house_activity(h, 0, &id, 1, 100);
-    house_upgrade(h, "acme", "web:2", 1);
-    house_pass(h, 50);
-    assert_non_null(house_told(h, 0, CONTROL_RELEASE));
-    next = house_awake(h, 0, "acme.example");
-    assert_int_equal(next.generation, 2);
-    house_crash(h);
-    house_restart(h);
-    fleet_worker_hello(h->fleet, 0);
-    house_instance(h, 0, CONTROL_HOLDING, &id);
-    house_instance(h, 0, CONTROL_HOLDING, &next);
-    house_say(h, 0, &synced);
-    house_pass(h, h->limits.start_ms);
-    assert_true(old->alive);
-    assert_int_equal(old->stops, 0);
-    assert_int_equal(house_told(h, 0, CONTROL_RELEASE)->release.id.generation, 1);
-    house_instance(h, 0, CONTROL_RELEASED, &id);
-    house_pass(h, 50);
-    assert_int_equal(fake_count(h->backend), 1);
-}
-
-/* Else an upgrade that was done would be undone for as long as they last. */
-static void one_that_had_its_successor_takes_no_connection_after_a_restart(void **state)
-{
-    struct house *h = *state;
-    struct control_instance id = house_awake(h, 0, "acme.example"), next;
-    uint64_t request;
-
-    house_activity(h, 0, &id, 1, 100);
-    house_upgrade(h, "acme", "web:2", 1);
-    house_pass(h, 50);
-    assert_non_null(house_told(h, 0, CONTROL_RELEASE));
-    next = house_awake(h, 0, "acme.example");
-    house_pass(h, REGISTRY_IDLE_MS);
-    house_instance(h, 0, CONTROL_RELEASED, &next);
-    house_pass(h, 50);
-    assert_int_equal(acme(h)->generation, 1);
-    house_crash(h);
-    house_restart(h);
-    fleet_worker_hello(h->fleet, 0);
-    house_instance(h, 0, CONTROL_HOLDING, &id);
-    house_say(h, 0, &synced);
-    request = house_wake(h, 0, "acme.example");
-    house_pass(h, 50);
-    assert_int_equal(house_ready(h, 0, request).generation, 3);
-    assert_int_equal(fake_count(h->backend), 2);
-}
-
-static void one_that_was_told_to_stop_is_no_crash_of_the_next_roomkeyd(void **state)
-{
-    struct house *h = *state;
-    struct control_instance id = house_awake(h, 0, "acme.example");
-
-    acme(h)->stuck = true;
-    house_pass(h, REGISTRY_IDLE_MS);
-    house_instance(h, 0, CONTROL_RELEASED, &id);
-    assert_int_equal(acme(h)->stops, 1);
-    house_crash(h);
-    house_restart(h);
-    assert_true(acme(h)->alive); /* it is asked again, and not killed */
-    house_pass(h, h->limits.stop_ms + h->limits.stop_grace_ms + 10);
-    assert_int_equal(fake_count(h->backend), 0);
-    assert_int_equal(house_rows_alive(h), 0);
-    assert_false(house_event(h, "crashed", ""));
-}
-
-/* Its boot is given no more time than it would have had. */
-static void a_boot_on_trial_that_roomkeyd_left_refuses_nobody(void **state)
-{
-    struct house *h = *state;
-    uint64_t request;
-
-    house_upgrade(h, "acme", "web:hangs", 0);
-    house_wake(h, 0, "acme.example");
-    house_pass(h, 10);
-    house_crash(h);
-    house_restart(h);
-    house_worker(h, 0);
-    request = house_wake(h, 0, "acme.example");
-    house_pass(h, h->limits.trial_start_ms + 100);
-    assert_int_equal(house_ready(h, 0, request).generation, 2);
-    assert_string_equal(acme(h)->ref, "web:1");
-}
-
-/* It takes no connection before it is ready, and perhaps it never is. */
-static void a_new_version_that_boots_when_roomkeyd_dies_is_tried_on(void **state)
-{
-    struct house *h = *state;
-    struct control_instance id = house_awake(h, 0, "acme.example");
-    uint64_t request;
-
-    house_upgrade(h, "acme", "web:hangs", 0);
-    house_pass(h, 10);
-    assert_int_equal(fake_count(h->backend), 2);
-    house_crash(h);
-    house_restart(h);
-    fleet_worker_hello(h->fleet, 0);
-    house_instance(h, 0, CONTROL_HOLDING, &id);
-    house_say(h, 0, &synced);
-    house_worker(h, 1);
-    request = house_wake(h, 1, "acme.example");
-    assert_int_equal(house_ready(h, 1, request).generation, 1);
-    house_pass(h, h->limits.start_ms + 10);
-    assert_string_equal(house_row(h, "acme").image_ref, "web:1");
-    assert_null(house_told(h, 0, CONTROL_RELEASE));
-    assert_int_equal(fake_count(h->backend), 1);
-}
-
-static void one_taken_over_that_does_not_answer_is_killed(void **state)
-{
-    struct house *h = *state;
-    uint64_t request;
-
-    house_awake(h, 0, "acme.example");
-    acme(h)->mute = true;
-    house_crash(h);
-    house_restart(h);
-    house_worker(h, 0);
-    request = house_wake(h, 0, "acme.example");
-    fleet_worker_lost(h->fleet, 0);
-    house_pass(h, h->limits.start_ms + 10);
-    assert_int_equal(fake_count(h->backend), 0);
-    house_worker(h, 0);
-    assert_int_equal(house_awake(h, 0, "acme.example").generation, 2);
-    (void)request;
-}
-
 static void a_second_hello_of_another_process_ends_the_first(void **state)
 {
     struct house *h = *state;
@@ -438,7 +218,62 @@ static void a_second_hello_of_another_process_ends_the_first(void **state)
     assert_int_equal(house_ready(h, 0, house_wake(h, 0, "acme.example")).generation, 1);
 }
 
-#define T(f) cmocka_unit_test_setup_teardown(f, set_up, house_tear_down)
+static void a_complaint_of_a_worker_ends_the_instance_it_holds(void **state)
+{
+    struct house *h = *state;
+    struct control_msg m = {.type = CONTROL_COMPLAINT};
+    struct control_instance id = house_awake(h, 0, "acme.example");
+
+    m.complaint.id = id;
+    strcpy(m.complaint.text, "an index ran away");
+    house_say(h, 1, &m); /* it does not hold it: no */
+    assert_int_equal(fake_count(h->backend), 1);
+    house_say(h, 0, &m);
+    house_pass(h, 10);
+    assert_int_equal(fake_count(h->backend), 0);
+    assert_true(house_event(h, "crashed", "an index ran away"));
+}
+
+static void words_about_a_generation_that_is_no_more_are_dropped(void **state)
+{
+    struct house *h = *state;
+    struct control_instance id = house_awake(h, 0, "acme.example"), old = id;
+
+    old.generation += 7;
+    house_instance(h, 0, CONTROL_RELEASED, &old);
+    house_activity(h, 0, &old, 7, 7);
+    old.instance += 1000;
+    house_instance(h, 0, CONTROL_BUSY, &old);
+    assert_int_equal(fleet_counters(h->fleet)->stale_total, 3);
+    assert_int_equal(fake_count(h->backend), 1);
+}
+
+static void what_a_worker_may_not_say_is_malformed(void **state)
+{
+    struct house *h = *state;
+    struct control_msg m = {.type = CONTROL_READY};
+
+    assert_int_equal(fleet_worker_message(h->fleet, 0, &m), RC_MALFORMED);
+    m = (struct control_msg){.type = CONTROL_WAKE};
+    assert_int_equal(fleet_worker_message(h->fleet, 0, &m), RC_MALFORMED);
+    m = (struct control_msg){.type = CONTROL_HOLDING, .holding = {.channel = 1}};
+    assert_int_equal(fleet_worker_message(h->fleet, 0, &m), RC_MALFORMED);
+}
+
+static void a_worker_that_goes_waits_for_nothing_any_more(void **state)
+{
+    struct house *h = *state;
+    struct fleet_gauges gauges;
+
+    house_wake(h, 0, "acme.example");
+    fleet_worker_lost(h->fleet, 0);
+    fleet_gauges(h->fleet, &gauges);
+    assert_int_equal(gauges.waiting, 0);
+    house_pass(h, 100);
+    assert_null(house_told(h, 0, CONTROL_READY));
+}
+
+#define T(f) cmocka_unit_test_setup_teardown(f, house_set_up_acme, house_tear_down)
 
 int main(void)
 {
@@ -456,18 +291,11 @@ int main(void)
         T(what_a_worker_let_go_while_it_was_away_is_cleared),
         T(holding_what_is_gone_is_answered_with_gone),
         T(an_instance_without_workers_is_reaped_all_the_same),
-        T(a_restarted_roomkeyd_takes_over_what_runs),
-        T(a_worker_that_died_while_roomkeyd_was_away_is_noticed),
-        T(without_any_worker_the_taken_over_are_reaped),
-        T(what_died_while_roomkeyd_was_away_is_ended_in_the_registry),
-        T(a_boot_that_roomkeyd_left_is_taken_over_too),
-        T(an_old_version_that_roomkeyd_left_finishes_its_connections),
-        T(one_that_had_its_successor_takes_no_connection_after_a_restart),
-        T(one_that_was_told_to_stop_is_no_crash_of_the_next_roomkeyd),
-        T(a_boot_on_trial_that_roomkeyd_left_refuses_nobody),
-        T(a_new_version_that_boots_when_roomkeyd_dies_is_tried_on),
-        T(one_taken_over_that_does_not_answer_is_killed),
         T(a_second_hello_of_another_process_ends_the_first),
+        T(a_complaint_of_a_worker_ends_the_instance_it_holds),
+        T(words_about_a_generation_that_is_no_more_are_dropped),
+        T(what_a_worker_may_not_say_is_malformed),
+        T(a_worker_that_goes_waits_for_nothing_any_more),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
