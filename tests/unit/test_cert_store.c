@@ -59,7 +59,7 @@ static void a_helper_that_makes_no_sense_is_refused(void **state)
     /* … whatever it has said before. */
     with_helper(h, FACTS(HASH, HASH) "; kill -9 $$");
     assert_int_equal(import_any(h), RC_FAILED);
-    must_say(h, "signal 9");
+    house_must_say(h, "signal 9");
     with_helper(h, FACTS(HASH, HASH));
     house_must(h, import_any(h));
 }
