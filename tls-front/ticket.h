@@ -1,5 +1,5 @@
 /* Session ticket keys: one secret of the front, from which the keys of a period are derived
- * for each scope: a tenant's host name with its certificates (handshake.c).
+ * for each scope: a tenant's host name with its certificates (handshake_config.c).
  *
  * The parent makes the secret at its start and moves it on each period by a
  * one-way step, so that what leaks later opens no earlier ticket; workers are
