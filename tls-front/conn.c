@@ -194,17 +194,11 @@ static bool within_limits(struct conn *c, const struct sockaddr_storage *addr)
     return true;
 }
 
-void conn_on_connection(uv_stream_t *listener, int status)
+/* One more, in HELLO, without its socket. */
+static struct conn *add(struct worker *w)
 {
-    struct worker *w = listener->data;
-    struct sockaddr_storage addr;
-    struct conn *c;
+    struct conn *c = calloc(1, sizeof *c);
 
-    if (status < 0) {
-        log_warning("a connection could not be taken: %s", uv_strerror(status));
-        return;
-    }
-    c = calloc(1, sizeof *c);
     /* libuv takes no other before this one has a handle: without memory for one,
      * this worker is better replaced. */
     CHECK(c && insert(w->conns, c));
@@ -218,6 +212,19 @@ void conn_on_connection(uv_stream_t *listener, int status)
     COUNT(w, connections)++;
     COUNT(w, handshakes)++;
     TAILQ_INSERT_TAIL(&w->conns->opening, c, opened);
+    return c;
+}
+
+void conn_on_connection(uv_stream_t *listener, int status)
+{
+    struct sockaddr_storage addr;
+    struct conn *c;
+
+    if (status < 0) {
+        log_warning("a connection could not be taken: %s", uv_strerror(status));
+        return;
+    }
+    c = add(listener->data);
     if (uv_accept(listener, (uv_stream_t *)&c->tcp) != 0) {
         conn_close(c, CONN_FIN);
         return;

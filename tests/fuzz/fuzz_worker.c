@@ -38,7 +38,7 @@
 #include "tls-front/signer.h"
 #include "tls-front/wake.h"
 
-/* With its way to take a connection in. */
+/* With add() and the table. */
 #include "tls-front/conn.c"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -385,18 +385,9 @@ static void come(struct client *k, uint8_t seed)
 
     if (k->fd >= 0)
         return;
-    c = calloc(1, sizeof *c);
-    CHECK(c && insert(w.conns, c));
     CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends) == 0);
     CHECK(setsockopt(ends[1], SOL_SOCKET, SO_SNDBUF, &little, sizeof little) == 0);
-    c->w = &w;
-    sm_init(&c->sm, states, "connection", c->id, CONN_HELLO);
-    CHECK(uv_tcp_init(&w.loop, &c->tcp) == 0 && uv_timer_init(&w.loop, &c->timer) == 0);
-    c->tcp.data = c->timer.data = c;
-    c->handles = 2;
-    COUNT(&w, connections)++;
-    COUNT(&w, handshakes)++;
-    TAILQ_INSERT_TAIL(&w.conns->opening, c, opened);
+    c = add(&w);
     CHECK(uv_tcp_open(&c->tcp, ends[1]) == 0);
     *k = (struct client){.fd = ends[0],
                          .id = c->id,
