@@ -365,6 +365,13 @@ static uint64_t on_child_time(struct parent *p, struct child *c, uint64_t now, u
     return next;
 }
 
+/* The secret in it may be of a period that is over. */
+static void drop_ticket_file(const struct parent *p)
+{
+    unlink(p->o.tickets);
+    log_warning("after a restart, tickets of this period will not be taken");
+}
+
 static uint64_t on_time(struct parent *p)
 {
     uint64_t now = clock_us(), next = p->step_at;
@@ -373,10 +380,8 @@ static uint64_t on_time(struct parent *p)
         ticket_secrets_step(&p->secrets);
         tell_secrets(p);
         next = p->step_at = now + p->o.ticket_period * SECOND;
-        if (p->o.tickets && ticket_file_save(p->o.tickets, &p->secrets, p->step_at)) {
-            unlink(p->o.tickets); /* the secret in it is of a period that is over */
-            log_warning("after a restart, tickets of this period will not be taken");
-        }
+        if (p->o.tickets && ticket_file_save(p->o.tickets, &p->secrets, p->step_at))
+            drop_ticket_file(p);
     }
     next = on_child_time(p, &p->agent, now, next);
     for (unsigned i = 0; i < p->o.workers; i++)
@@ -473,7 +478,7 @@ static enum rc open_tickets(struct parent *p)
     if (!rc && p->o.tickets)
         rc = ticket_file_save(p->o.tickets, &p->secrets, p->step_at);
     if (rc == RC_IO) {
-        log_warning("after a restart, tickets of this period will not be taken");
+        drop_ticket_file(p);
         rc = RC_OK;
     }
     return rc;

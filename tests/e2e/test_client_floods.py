@@ -5,14 +5,17 @@ of silent ones stands (and, with the grace for handshakes taken out of reach, of
 max_handshakes not looked at, all of the flood is open at once and memory grows by what its hellos hold.
 """
 
+import os
 import select
+import signal
 import socket
 import time
 
 import pytest
 
-from clients import Account, Client, assert_bounded, client_hello, raw, records, resident, rest_of
+from clients import Account, Client, assert_bounded, client_hello, metrics, raw, records, resident, rest_of
 from house import House, in_threads, many, until
+from test_keys import agent_of
 
 OPEN = 300  # --max-handshakes
 MANY = many(2000, 2 * OPEN)
@@ -136,6 +139,32 @@ def test_a_handshake_is_let_be_for_a_second(make_house):
 
     until(crowded_out, "it makes room")
     assert rest_of(slow.sock) == b"" and time.monotonic() - start > 0.9
+
+
+def test_who_waits_for_our_own_signature_makes_no_room(make_house):
+    """However long the key agent takes. Seen to fail: without make_room()'s look at handshake_unsigned()."""
+    house = make_house(front=["--max-handshakes", "1", "--rate", "0"])
+    house.add_images("probe:1.0.0")
+    house.add_tenant("acme")
+    client = Client(house)
+    client.shake()
+    client.answered()
+    client.fin()
+    agent, before = agent_of(house), metrics(house)["front_bytes_in_total"]
+    os.kill(agent, signal.SIGSTOP)
+    try:
+        waiting = Client(house)
+        hello = waiting.hello()
+        waiting.sock.sendall(hello)
+        until(lambda: metrics(house)["front_bytes_in_total"] >= before + len(hello), "the front has its hello")
+        start = time.monotonic()
+        while time.monotonic() - start < 2:
+            with socket.socket() as newcomer:  # that it is refused may be told at once
+                assert newcomer.connect_ex(("127.0.0.1", house.port)) or rest_of(newcomer) == b""
+            assert not select.select([waiting.sock], [], [], 0.02)[0], "it had to make room"
+    finally:
+        os.kill(agent, signal.SIGCONT)
+    waiting.shake()
 
 
 def test_many_aborted_handshakes_leave_nothing(house):

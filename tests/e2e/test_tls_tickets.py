@@ -1,7 +1,7 @@
 """Session tickets: good with every worker and every front of this boot, for two periods, and for nobody else.
 
 A ticket that is no good makes a full handshake, never an alert.  Seen to fail: with the host name, the tenant or the
-certificates left out of the scope (handshake.c); with the file not read, its boot, rights or file system not looked at;
+certificates left out of the scope (handshake_config.c); with the file not read, its boot, rights or file system not looked at;
 with no step at the period's end; with is_offered() or has_tickets() saying yes.
 """
 
@@ -238,6 +238,15 @@ def test_a_ticket_file_that_cannot_be_written_costs_nobody_the_service(make_hous
     house = a_house(make_house, "--ticket-file", str(memory / "no such folder" / "tickets"))
     assert resumes(house, session(house, 13))
     assert "tickets of this period will not be taken" in house.front.said()
+
+
+def test_a_ticket_file_that_cannot_be_replaced_goes_with_its_period(make_house, memory):
+    """Who reads it later gets nothing that is older than two periods.  Seen to fail: without drop_ticket_file()'s unlink."""
+    file = memory / "tickets"
+    a_house(make_house, "--ticket-file", file, "--ticket-period", str(int(2 * SLOW)))
+    assert file.exists()
+    (memory / "tickets.new").mkdir()  # in the place of the one that would replace it
+    until(lambda: not file.exists(), "it is gone with the period")
 
 
 def test_a_ticket_is_good_for_its_period_and_the_next(make_house):
