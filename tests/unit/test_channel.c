@@ -61,6 +61,11 @@ static void serve(struct rk_request *req)
     } else if (strcmp(path, "/window") == 0) {
         /* Leaves 8 bytes of a TLS 1.3 connection's credit. */
         rk_reply(req, 200, NULL, window, sizeof window);
+    } else if (strcmp(path, "/stuck") == 0) { /* the same, in the middle of its answer */
+        (void)rk_begin(req, 200, NULL, sizeof window + 5);
+        (void)rk_write(req, window, sizeof window);
+        if (rk_sleep(req, 60000) == RK_GONE)
+            gone++;
     } else if (strcmp(path, "/read") == 0) {
         while (rk_read(req, block, sizeof block) > 0)
             ;
@@ -383,7 +388,7 @@ static void a_forged_record_in_a_body_ends_the_request(void **state)
     assert_int_equal(rt.in_flight, 0);
 }
 
-/* Without http_input's look at the records while an answer is sent, the next four fail. */
+/* Without http_input's look at the records while an answer is sent, the next six fail. */
 static void a_key_update_is_answered_in_the_middle_of_an_answer(void **state)
 {
     struct front_client *c = front_open(0, SUITE_13, NULL);
@@ -417,10 +422,51 @@ static void a_forged_record_in_the_middle_of_an_answer_ends_it(void **state)
     front_send_raw(c, forged, sizeof forged);
     assert_int_equal(gone, 1);
     assert_int_equal(rt.in_flight, 0);
-    c->no_credit = false; /* there was none for the alert */
+    c->no_credit = false; /* there may have been none for the alert */
     front_pump();
     assert_true(c->closed && c->got_len < 200000);
     assert_int_equal(record_alert(&c->record), TLS_BAD_RECORD_MAC);
+}
+
+/* In the middle of an answer, and no byte of it can be sent. */
+static struct front_client *owed_an_alert(void)
+{
+    struct front_client *c = front_open(0, SUITE_13, NULL);
+    uint8_t forged[64] = {23, 3, 3, 0, 59};
+
+    c->no_credit = true;
+    front_send_text(c, "GET /stuck HTTP/1.1\r\nHost: " FRONT_SNI "\r\nConnection: close\r\n\r\n");
+    assert_int_equal(rt.in_flight, 1);
+    front_send_raw(c, forged, sizeof forged);
+    assert_int_equal(gone, 1);
+    assert_int_equal(rt.in_flight, 0);
+    assert_false(c->closed || record_alert(&c->record));
+    return c;
+}
+
+/* Fails with the end said (out_over) when there is no credit for what comes before it. */
+static void an_alert_without_credit_waits_for_it(void **state)
+{
+    struct front_client *c = owed_an_alert();
+
+    (void)state;
+    c->no_credit = false;
+    front_pump();
+    assert_true(c->closed);
+    assert_int_equal(record_alert(&c->record), TLS_BAD_RECORD_MAC);
+}
+
+/* Fails without the deadline in conn_settle(). */
+static void an_alert_that_gets_no_credit_for_ever_is_given_up(void **state)
+{
+    struct front_client *c = owed_an_alert();
+
+    (void)state;
+    front_sleep(LIMIT_WRITE_MS - 1000);
+    assert_false(c->reset);
+    front_sleep(1000);
+    assert_true(c->reset && !record_alert(&c->record));
+    assert_int_equal(rt.connections, 0);
 }
 
 static void a_forged_record_wakes_a_request_that_sleeps(void **state)
@@ -838,6 +884,8 @@ int main(void)
         TEST(a_forged_record_in_a_body_ends_the_request),
         TEST(a_key_update_is_answered_in_the_middle_of_an_answer),
         TEST(a_forged_record_in_the_middle_of_an_answer_ends_it),
+        TEST(an_alert_without_credit_waits_for_it),
+        TEST(an_alert_that_gets_no_credit_for_ever_is_given_up),
         TEST(a_forged_record_wakes_a_request_that_sleeps),
         TEST(a_fatal_alert_in_the_middle_of_an_answer_ends_it_without_one),
         TEST(what_comes_behind_close_notify_is_ignored),
