@@ -13,7 +13,7 @@
 #define FRAMES_A_SECOND 8192 /* then it is not listened to until the second is over */
 #define FRAMES_AT_END   1024 /* more than a control ring holds */
 /* Doorbells in a second with nothing new behind them: an honest one rings when it has been asked
- * to, which is once for what it wrote. */
+ * to, which is once for what it wrote; that may have been read before its doorbell is answered. */
 #define IDLE_RINGS_MAX 5000
 
 struct link {
@@ -348,7 +348,8 @@ static void on_doorbell(uv_poll_t *poll, int status, int what)
         broken(l, "the doorbell failed");
         return;
     }
-    if (take_turn(l) == 0 && !l->closed && !l->broken && ++l->idle_rings > IDLE_RINGS_MAX)
+    if (take_turn(l) == 0 && !l->closed && !l->broken &&
+        ++l->idle_rings > IDLE_RINGS_MAX + l->frames)
         broken(l, "it rings without end and has nothing to say");
 }
 

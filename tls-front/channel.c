@@ -17,7 +17,9 @@
 #include "tls-front/route.h"
 #include "tls-front/worker.h"
 
-/* Doorbells in a second with nothing new behind them: somebody wastes our time. */
+/* Doorbells in a second with nothing new behind them: somebody wastes our time.  For each frame,
+ * and each time that there is room again, one may come late: that was seen before it was answered.
+ */
 #define IDLE_RINGS_MAX 5000u
 
 struct channels {
@@ -241,6 +243,7 @@ static void service(struct channel *ch)
 {
     struct ring_span span;
     uint32_t n;
+    bool room;
 
     /* More frames: come back here when the others had their turn. */
     if (relay_frames(ch)) {
@@ -248,11 +251,14 @@ static void service(struct channel *ch)
         mark(ch);
         return;
     }
-    if (room_for_blocked(ch))
+    room = room_for_blocked(ch);
+    if (room) {
+        ch->news++;
         resume_blocked(ch);
+    }
     if (ch->read)
         mark(ch);
-    else if (++ch->idle_rings > IDLE_RINGS_MAX)
+    else if (!room && ++ch->idle_rings > IDLE_RINGS_MAX + ch->news)
         channel_complain(ch, "it rings without end and has nothing to say");
     if (ch->broken)
         return;
@@ -481,7 +487,7 @@ void channels_second(struct worker *w)
 
     TAILQ_FOREACH(ch, &w->channels->all, entry)
     {
-        ch->idle_rings = 0;
+        ch->idle_rings = ch->news = 0;
         if (TAILQ_EMPTY(&ch->blocked))
             ch->blocked_s = 0;
         else if (++ch->blocked_s > w->options->stall)

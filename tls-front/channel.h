@@ -51,7 +51,8 @@ struct channel {
     bool greeted;         /* its HELLO has come */
     bool wrote, read;     /* since its doorbell was last thought of */
     bool dirty;           /* listed for that */
-    unsigned idle_rings;  /* looks without anything new, this second */
+    unsigned news;        /* frames taken and room found, this second */
+    unsigned idle_rings;  /* looks without any, this second */
     uint32_t crossing;    /* frames that may yet come of connections that have ended */
     const char *broken;   /* why to complain, once off the stack of frames */
 

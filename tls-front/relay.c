@@ -396,6 +396,7 @@ bool relay_frames(struct channel *ch)
         }
         mux_consume(&ch->ring, &head);
         ch->read = true;
+        ch->news++;
     }
     return !ch->broken;
 }

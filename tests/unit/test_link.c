@@ -1,8 +1,9 @@
 /* A tenant that lies to roomkeyd on its control channel: every type of frame with a length at every
  * edge, indices out of their bounds, a doorbell that rings without end, a flood of good frames.
  *
- * Seen to fail: without IDLE_RINGS_MAX the storm is heard for ever, without FRAMES_A_SECOND the
- * flood has no pause, without index_is_bad() nobody notices a bad index of the ring that it reads.
+ * Seen to fail: without IDLE_RINGS_MAX the storm is heard for ever, with it alone frames that were
+ * read before their doorbells are a storm, without FRAMES_A_SECOND the flood has no pause, without
+ * index_is_bad() nobody notices a bad index of the ring that it reads.
  */
 #include <fcntl.h>
 #include <stdlib.h>
@@ -273,6 +274,23 @@ static void a_doorbell_that_rings_for_nothing(void **state)
     end(&e);
 }
 
+/* A frame may be read before the doorbell that rings for it is answered. */
+static void a_doorbell_may_ring_once_more_for_each_frame(void **state)
+{
+    struct end e;
+
+    (void)state;
+    begin(&e);
+    for (unsigned n = 1; n <= 8000; n++) { /* in less than a second */
+        assert_int_equal(mux_put(&e.tenant, MUX_LOG, 0, "\1", 1), RC_OK);
+        turn(&e);
+        assert_int_equal(e.heard, n);
+        turn(&e);
+        assert_int_equal(e.broken, 0);
+    }
+    end(&e);
+}
+
 /* Puts what goes in, and rings, until it is not heard any more; how many were heard. */
 static unsigned flood(struct end *e, uint8_t type, uint32_t len)
 {
@@ -327,6 +345,7 @@ int main(void)
         cmocka_unit_test(every_type_with_a_length_at_every_edge),
         cmocka_unit_test(every_index_out_of_its_bounds),
         cmocka_unit_test(a_doorbell_that_rings_for_nothing),
+        cmocka_unit_test(a_doorbell_may_ring_once_more_for_each_frame),
         cmocka_unit_test(a_flood_of_good_frames_is_heard_in_part_and_then_later),
     };
 
