@@ -484,9 +484,14 @@ void channels_hold(struct worker *w)
 void channels_second(struct worker *w)
 {
     struct channel *ch;
+    struct conn *c, *next;
 
     TAILQ_FOREACH(ch, &w->channels->all, entry)
     {
+        for (c = TAILQ_FIRST(&ch->conns); c; c = next) {
+            next = TAILQ_NEXT(c, on_channel);
+            relay_second(c);
+        }
         ch->idle_rings = ch->news = 0;
         if (TAILQ_EMPTY(&ch->blocked))
             ch->blocked_s = 0;

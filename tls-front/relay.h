@@ -25,6 +25,9 @@ void relay_taken(struct conn *c, uint32_t n);
 /* All that was to be written is. */
 void relay_flushed(struct conn *c);
 
+/* Once a second: it is closed when its client has gone unseen.  c may be freed. */
+void relay_second(struct conn *c);
+
 /* The socket is closing: the tenant is told, now or when there is room. */
 void relay_end(struct conn *c);
 
