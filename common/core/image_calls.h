@@ -15,12 +15,11 @@
     X(mprotect, 10, "malloc; guard pages of stacks")                    \
     X(munmap, 11, "malloc")                                             \
     X(brk, 12, "malloc's book-keeping")                                 \
-    X(rt_sigprocmask, 14, "abort(); a gone console is no SIGPIPE")      \
+    X(rt_sigprocmask, 14, "a gone console is no SIGPIPE")               \
     X(writev, 20, "stdio: console")                                     \
     X(madvise, 28, "gives free memory back")                            \
     X(exit, 60, "the C library's last resort")                          \
     X(arch_prctl, 158, "thread-local storage, once, at the start")      \
-    X(tkill, 200, "raise(SIGABRT)")                                     \
     X(set_tid_address, 218, "the C library's start")                    \
     X(clock_gettime, 228, "time, where there is no vDSO")               \
     X(exit_group, 231, "the end")                                       \
@@ -29,9 +28,9 @@
 
 /* Calls that the C library makes and can do without: always refused, harmlessly.
  * X(name, number, errno, why) */
-#define IMAGE_CALL_REFUSED_MAP(X)                                                          \
-    X(rt_sigaction, 13, 38 /* ENOSYS */, "abort(): there are no signal handlers to reset") \
-    X(ioctl, 16, 25 /* ENOTTY */, "stdio asks whether it writes to a terminal: no")        \
+#define IMAGE_CALL_REFUSED_MAP(X)                                                        \
+    X(rt_sigaction, 13, 38 /* ENOSYS */, "signal(): there is nobody who would send any") \
+    X(ioctl, 16, 25 /* ENOTTY */, "stdio asks whether it writes to a terminal: no")      \
     X(mremap, 25, 38 /* ENOSYS */, "realloc() of a large block, which copies then")
 
 /* Conditions on arguments; all of them must hold.
@@ -39,8 +38,7 @@
 #define IMAGE_CALL_RULE_MAP(X)                                    \
     X(mmap, 2, 0x4ull, 0x0ull, "no PROT_EXEC: no new code, ever") \
     X(mprotect, 2, 0x4ull, 0x0ull, "likewise")                    \
-    X(arch_prctl, 0, 0xffffffffull, 0x1002ull, "ARCH_SET_FS")     \
-    X(tkill, 1, 0xffffffffull, 0x6ull, "SIGABRT")
+    X(arch_prctl, 0, 0xffffffffull, 0x1002ull, "ARCH_SET_FS")
 
 enum image_call {
 #define X(name, number, ...) IMAGE_CALL_##name = number,

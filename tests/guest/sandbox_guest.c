@@ -200,16 +200,6 @@ static void break_rule(const char *how)
 
 /*----- what must get an error -----*/
 
-/* SIGABRT to everybody there may be. */
-static void signal_others(void)
-{
-    unsigned reached = 0;
-
-    for (long tid = -2; tid < 70000; tid++)
-        reached += tid != 1 && syscall(SYS_tkill, tid, 6) == 0;
-    printf("reached %u\n", reached);
-}
-
 /* All calls that take a descriptor, with each number there may be. */
 static void guess_descriptors(unsigned channels)
 {
@@ -314,8 +304,6 @@ int main(int argc, char **argv)
         attack_number(act);
     if (!strncmp(act, "rule-", 5))
         break_rule(act);
-    if (!strcmp(act, "signals"))
-        return signal_others(), 0;
     if (!strcmp(act, "guess"))
         return guess_descriptors(channels), 0;
     if (!strcmp(act, "eat-all"))

@@ -272,12 +272,6 @@ static int64_t call_rt_sigprocmask(const uint64_t *arg)
     return 0;
 }
 
-static int64_t call_tkill(const uint64_t *arg)
-{
-    (void)arg;
-    kernel_stop("the app called abort()");
-}
-
 static int64_t call_exit(const uint64_t *arg)
 {
     kernel_exit((int)(arg[0] & 0xff));
