@@ -10,7 +10,6 @@
  * 3 SYNCED, 4 the connection is lost and made again, 5 time (u16 ms), 6 a tenant dies (u8).
  *
  * Seen to find: on_complaint() that does not look at the slot. */
-#include <ftw.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -43,21 +42,6 @@ int fdatasync(int fd)
 {
     (void)fd;
     return 0;
-}
-
-static int drop_one(const char *path, const struct stat *st, int kind, struct FTW *at)
-{
-    (void)st, (void)kind, (void)at;
-    return remove(path);
-}
-
-/* What scratch_remove() has a shell do, for each input. */
-int system(const char *command)
-{
-    char dir[sizeof((struct scratch *)0)->dir];
-
-    CHECK(sscanf(command, "rm -rf '%63[^']'", dir) == 1);
-    return nftw(dir, drop_one, 8, FTW_DEPTH | FTW_PHYS);
 }
 
 static void hear(void *arg, unsigned worker, const struct control_msg *m, const int *fds)

@@ -381,7 +381,8 @@ static bool worker_drain(unsigned i)
             continue;
         }
         CHECK(c);
-        CHECK(!c->reset && (!c->closed || head.type == MUX_RESET || head.type == MUX_CREDIT));
+        CHECK(!c->reset && (!c->left || head.type == MUX_RESET)); /* which ours may have crossed */
+        CHECK(!c->closed || head.type == MUX_RESET || head.type == MUX_CREDIT);
         switch (head.type) {
         case MUX_DATA:
             append(&c->raw, &c->raw_len, buf, head.len);
@@ -414,7 +415,7 @@ static bool clients_step(void)
     for (int i = 0; i < CLIENTS_MAX; i++) {
         struct front_client *c = clients[i];
 
-        if (!c || !attached[c->channel] || c->reset)
+        if (!c || !attached[c->channel] || c->reset || c->left)
             continue;
         any |= client_send(c);
         if (c->owed && !c->no_credit && !c->closed) {
@@ -492,7 +493,7 @@ void front_close(struct front_client *c, bool notify)
 void front_reset(struct front_client *c)
 {
     front_put(c->channel, MUX_RESET, c->id, NULL, 0);
-    c->reset = true;
+    c->left = true;
     front_pump();
 }
 

@@ -69,6 +69,7 @@ struct front_client {
     bool no_credit; /* reads nothing: returns no credit */
     bool close_due;
     bool closed, reset; /* the tenant said so */
+    bool left;          /* we have said RESET */
     bool notified;      /* close_notify came */
     enum rc read_rc;    /* what ended its records, if not close_notify */
 };
