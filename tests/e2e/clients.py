@@ -12,39 +12,11 @@ import select
 import socket
 import ssl
 import struct
-from pathlib import Path
 
-from house import BUILD, DEADLINE, SLOW, until
+from house import DEADLINE, SLOW, answer, until
 
 RST = struct.pack("ii", 1, 0)
 TCP_REPAIR = 19
-
-# -- bytes
-
-def client_hello(names=("acme.localhost",), padding=0):
-    """The message; with so many bytes of padding (RFC 7685) in as many extensions as that takes."""
-    sni = b""
-    if names:
-        entries = b"".join(b"\0" + struct.pack(">H", len(n)) + n.encode() for n in names)
-        body = struct.pack(">H", len(entries)) + entries
-        sni = struct.pack(">HH", 0, len(body)) + body
-    versions = struct.pack(">HHB", 43, 3, 2) + b"\x03\x04"
-    groups = struct.pack(">HHH", 10, 4, 2) + b"\x00\x1d"
-    sigs = struct.pack(">HHH", 13, 4, 2) + b"\x04\x03"
-    share = struct.pack(">HHHHH", 51, 38, 36, 29, 32) + bytes(range(1, 33))
-    pad = struct.pack(">HH", 21, padding) + bytes(padding) if padding else b""
-    ext = sni + versions + groups + sigs + share + pad
-    body = b"\x03\x03" + bytes(32) + b"\0" + struct.pack(">H", 2) + b"\x13\x01" + b"\1\0" + struct.pack(">H", len(ext)) + ext
-    return b"\1" + struct.pack(">I", len(body))[1:] + body
-
-
-def record(payload, kind=22):
-    return struct.pack(">BHH", kind, 0x0301, len(payload)) + payload
-
-
-def records(payload, size=1 << 14):
-    return b"".join(record(payload[i:i + size]) for i in range(0, len(payload), size))
-
 
 def raw(house):
     return socket.create_connection(("127.0.0.1", house.port), DEADLINE)
@@ -78,24 +50,60 @@ def reset(sock):
 # -- a client
 
 @functools.cache
-def context(ca, version):
-    made = ssl.create_default_context(cafile=ca)
-    if version:
-        made.minimum_version = made.maximum_version = version
-    return made
+def trusting(house, version):
+    return house.context(version)
 
 
 class Client:
-    def __init__(self, house, host="acme.localhost", version=None, narrow=False):
+    def __init__(self, house, host="acme.localhost", version=None, narrow=None, context=None, session=None):
+        """version: ssl's, of those that the context allows.  narrow: bytes that the kernel holds of what was not read yet."""
         self.host = host
         self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self.tls = context(house.certs.ca, version).wrap_bio(self.incoming, self.outgoing, server_hostname=host)
+        context = context or trusting(house, version)
+        self.tls = context.wrap_bio(self.incoming, self.outgoing, server_hostname=host, session=session)
+        self.sent = self.got = b""  # beginnings: the hellos are in clear
         self.sock = socket.socket()
         self.sock.settimeout(DEADLINE)
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if narrow:
-            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, narrow)
         self.sock.connect(("127.0.0.1", house.port))
+
+    # -- the wire
+
+    def put(self, data):
+        self.sent = (self.sent + data)[:64]
+        if data:
+            self.sock.sendall(data)
+
+    def feed(self):
+        """What has come, for TLS to read; b"" at the end."""
+        data = self.sock.recv(1 << 16)
+        self.got = (self.got + data)[:64]
+        if data:
+            self.incoming.write(data)
+        else:
+            self.incoming.write_eof()
+        return data
+
+    def step(self, call, *args):
+        """call(), with all that TLS has to say and to hear for it."""
+        while True:
+            try:
+                done = call(*args)
+                self.put(self.outgoing.read())
+                return done
+            except ssl.SSLWantReadError:
+                self.put(self.outgoing.read())
+                self.feed()
+
+    def randoms(self):
+        """The client's and the server's; none before both hellos have gone by."""
+        if min(len(self.sent), len(self.got)) >= 43 and self.got[:1] == b"\x16":
+            return self.sent[11:43], self.got[11:43]
+        return None
+
+    # -- how far it goes
 
     def hello(self):
         """The bytes of the ClientHello, not sent."""
@@ -107,7 +115,7 @@ class Client:
 
     def until_server_hello(self):
         """Sends the hello; back when something of the answer is there, which nobody has read."""
-        self.sock.sendall(self.hello())
+        self.put(self.hello())
         assert self.sock.recv(1, socket.MSG_PEEK), "the front ended the connection"
 
     def finished(self):
@@ -123,23 +131,12 @@ class Client:
                     return self.outgoing.read()
                 self.feed()
 
-    def feed(self):
-        data = self.sock.recv(1 << 16)
-        assert data, "the front ended the connection"
-        self.incoming.write(data)
-
     def shake(self):
         """The whole handshake; back when the front has said its last of it (1.3: a ticket; 1.2: its Finished)."""
-        self.sock.sendall(self.finished())
+        self.step(self.tls.do_handshake)
         if self.tls.version() == "TLSv1.3":
-            self.feed()
-            return self
-        while True:
-            try:
-                self.tls.do_handshake()
-                return self
-            except ssl.SSLWantReadError:
-                self.feed()
+            assert self.feed(), "the front ended the connection"
+        return self
 
     def sealed(self, plain):
         self.tls.write(plain)
@@ -148,41 +145,31 @@ class Client:
     def send(self, plain):
         self.sock.sendall(self.sealed(plain))
 
-    def ask(self, path="/version", more=""):
-        self.send(f"GET {path} HTTP/1.1\r\nHost: {self.host}\r\n{more}\r\n".encode())
+    def ask(self, path="/version", more="", method="GET", body=b""):
+        self.send(f"{method} {path} HTTP/1.1\r\nHost: {self.host}\r\n{more}\r\n".encode() + body)
 
-    def read(self):
+    def recv(self, size=1 << 16):
         """Some plaintext; b"" at the end, with close_notify or without."""
-        while True:
-            try:
-                return self.tls.read(1 << 16)
-            except ssl.SSLWantReadError:
-                data = self.sock.recv(1 << 16)
-                if not data:
-                    return b""
-                self.incoming.write(data)
-            except ssl.SSLZeroReturnError:
-                return b""
+        try:
+            return self.step(self.tls.read, size)
+        except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
+            return b""
 
     def answered(self, path="/version", body=b"1.0.0\n"):
         """Asks, and gets just that; the connection stays."""
         self.ask(path)
-        seen = b""
-        while not seen.endswith(b"\r\n\r\n" + body):
-            more = self.read()
-            assert more, f"the connection ended within an answer: {seen}"
-            seen += more
+        assert answer(self) == (200, body)
 
     def rest(self):
-        return b"".join(iter(self.read, b""))
+        return b"".join(iter(self.recv, b""))
 
     def notify(self):
         """Sends close_notify."""
         try:
             self.tls.unwrap()
-        except ssl.SSLWantReadError:
-            pass
-        self.sock.sendall(self.outgoing.read())
+        except ssl.SSLError:
+            pass  # it is out, and what the server still says waits
+        self.put(self.outgoing.read())
 
     def fin(self):
         """Ends our side, takes what still comes, and closes."""
@@ -274,13 +261,3 @@ class Account:
         changed = of(now)
         changed.subtract(of(self.base))
         return {name.removeprefix("front_").removesuffix("_total"): n for name, n in changed.items() if n}
-
-
-def resident(pid, what="VmRSS"):
-    """Bytes; RssAnon is without the rings, which are the tenants' (RssShmem)."""
-    return int(re.search(rf"{what}:\s*(\d+)", Path(f"/proc/{pid}/status").read_text()).group(1)) * 1024
-
-
-def assert_bounded(grown, most):
-    """Of a daemon's memory, in bytes. A sanitizer keeps what was freed: there it is only lived through."""
-    assert grown < most or b"__asan_init" in (BUILD / "bin/roomkey-front").read_bytes(), f"grown by {grown} bytes, more than {most}"

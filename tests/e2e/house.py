@@ -32,17 +32,24 @@ FAULT = re.compile(r"Sanitizer|runtime error:|CHECK|was ended by signal (?!9 )")
 SLOW = max(1.0, float(os.environ.get("ROOMKEY_SLOW", "1")))
 # Memory that was freed stays with a sanitizer for a while: up to 256 MiB of it.
 SANITIZED = b"__asan_init" in (BUILD / "bin/roomkey-front").read_bytes()
-GROWTH = (24 << 10) + (288 << 10) * SANITIZED  # KiB that a program may come to have more: less than a flood would bring
+GROWTH = (24 << 20) + (288 << 20) * SANITIZED  # bytes that a program may come to have more: less than a flood would bring
 DEADLINE = float(os.environ.get("ROOMKEY_TEST_DEADLINE", 30 * SLOW))  # seconds
+
+VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 
 # docs/CONFIG.md: seconds, and the most that roomkeyd takes.
 DEADLINES = {"start": (10, 600), "trial_start": (5, 600), "drain": (10, 600), "stop": (5, 600), "stop_grace": (1, 60),
              "kill": (5, 600), "health": (2, 60), "reset": (5, 60), "worker_grace": (3, 60), "shutdown": (20, 600)}
 
 
-def resident(pid):
-    """KiB of memory that a process has."""
-    return int(re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text()).group(1))
+def resident(pid, what="VmRSS"):
+    """Bytes of memory that a process has; RssAnon is without the rings, which are the tenants' (RssShmem)."""
+    return int(re.search(rf"{what}:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text()).group(1)) << 10
+
+
+def assert_bounded(grown, most):
+    """Of a daemon's memory, in bytes. A sanitizer keeps what was freed: there it is only lived through."""
+    assert grown < most or SANITIZED, f"grown by {grown} bytes, more than {most}"
 
 
 def much(size):
@@ -411,6 +418,7 @@ def get(sock, host, path, close=False):
 
 
 def answer(sock):
+    """(status, body) of an answer with a length, with nothing behind it."""
     head = b""
     while b"\r\n\r\n" not in head:
         more = sock.recv(65536)
@@ -426,6 +434,7 @@ def answer(sock):
         if not more:
             raise AssertionError(f"connection ended within the body ({len(body)} of {length.group(1)})")
         body += more
+    assert len(body) == int(length.group(1)), body[int(length.group(1)):]
     return status, body
 
 

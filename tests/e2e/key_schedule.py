@@ -1,16 +1,19 @@
-"""What follows from a client's SSLKEYLOGFILE: the keys and IVs of a connection (RFC 8446, 7; RFC 5246, 6.3)."""
+"""The keys and IVs of a TLS connection (RFC 8446, 7; RFC 5246, 6.3), from a client's SSLKEYLOGFILE on."""
 
 import functools
-import hashlib
 import hmac
+from collections import namedtuple
 
-SUITES = {  # name of OpenSSL: hash, bytes of a key, bytes of the part of the IV that is not sent
-    "TLS_AES_256_GCM_SHA384": (hashlib.sha384, 32, 12),
-    "TLS_AES_128_GCM_SHA256": (hashlib.sha256, 16, 12),
-    "TLS_CHACHA20_POLY1305_SHA256": (hashlib.sha256, 32, 12),
-    "AES256-GCM-SHA384": (hashlib.sha384, 32, 4),
-    "AES128-GCM-SHA256": (hashlib.sha256, 16, 4),
-    "CHACHA20-POLY1305": (hashlib.sha256, 32, 12),
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
+
+Suite = namedtuple("Suite", "digest key iv aead")  # name of the hash, bytes of a key, of the part of the IV that is not sent
+SUITES = {  # by OpenSSL's name
+    "TLS_AES_256_GCM_SHA384": Suite("sha384", 32, 12, AESGCM),
+    "TLS_AES_128_GCM_SHA256": Suite("sha256", 16, 12, AESGCM),
+    "TLS_CHACHA20_POLY1305_SHA256": Suite("sha256", 32, 12, ChaCha20Poly1305),
+    "AES256-GCM-SHA384": Suite("sha384", 32, 4, AESGCM),
+    "AES128-GCM-SHA256": Suite("sha256", 16, 4, AESGCM),
+    "CHACHA20-POLY1305": Suite("sha256", 32, 12, ChaCha20Poly1305),
 }
 
 
@@ -18,20 +21,33 @@ def suite(cipher):
     return SUITES[cipher.removeprefix("ECDHE-ECDSA-").removeprefix("ECDHE-RSA-")]
 
 
-def expand_label(digest, secret, label, length):
-    """HKDF-Expand-Label of RFC 8446, 7.1, with an empty context; one block is enough."""
+def logged(keylog, client_random):
+    """{name: bytes} of what the file says of the connection with this random."""
+    lines = [line.split() for line in keylog.read_text().splitlines() if not line.startswith("#")]
+    return {name: bytes.fromhex(secret) for name, random, secret in lines if random == client_random.hex()}
+
+
+def expand_label(digest, secret, label, length, context=b""):
+    """HKDF-Expand-Label of RFC 8446, 7.1; one block is enough."""
     label = b"tls13 " + label
-    info = length.to_bytes(2, "big") + bytes([len(label)]) + label + b"\0"
-    return hmac.new(secret, info + b"\1", digest).digest()[:length]
+    info = length.to_bytes(2, "big") + bytes([len(label)]) + label + bytes([len(context)]) + context
+    return hmac.digest(secret, info + b"\1", digest)[:length]
 
 
 def prf(digest, secret, label, seed, length):
     """P_hash of RFC 5246, 5."""
     out, a = b"", label + seed
     while len(out) < length:
-        a = hmac.new(secret, a, digest).digest()
-        out += hmac.new(secret, a + label + seed, digest).digest()
+        a = hmac.digest(secret, a, digest)
+        out += hmac.digest(secret, a + label + seed, digest)
     return out[:length]
+
+
+def key_block(cipher, master, client_random, server_random):
+    """[(key, IV)] of TLS 1.2: the client's, then the server's."""
+    digest, key, iv, _ = suite(cipher)
+    block = prf(digest, master, b"key expansion", server_random + client_random, 2 * (key + iv))
+    return [(block[i * key:(i + 1) * key], block[2 * key + i * iv:2 * key + (i + 1) * iv]) for i in range(2)]
 
 
 @functools.cache
@@ -74,15 +90,14 @@ def keys_of(name, cipher, key, iv):
     return found
 
 
-def derived(cipher, secrets, randoms):
-    """{name: bytes}: each key and IV under these secrets.  randoms: the server's, then the client's."""
-    digest, key, iv = suite(cipher)
+def derived(cipher, secrets, client_random, server_random):
+    """{name: bytes}: each key and IV under these secrets."""
+    digest, key, iv, _ = suite(cipher)
     found = {}
     for name, secret in secrets.items():
         if "TRAFFIC" in name:
             found |= keys_of(name, cipher, expand_label(digest, secret, b"key", key), expand_label(digest, secret, b"iv", iv))
     if master := secrets.get("CLIENT_RANDOM"):
-        block = prf(digest, master, b"key expansion", randoms, 2 * (key + iv))
-        found |= keys_of("client", cipher, block[:key], block[2 * key:2 * key + iv])
-        found |= keys_of("server", cipher, block[key:2 * key], block[2 * key + iv:])
+        for name, keys in zip(("client", "server"), key_block(cipher, master, client_random, server_random)):
+            found |= keys_of(name, cipher, *keys)
     return found

@@ -14,8 +14,9 @@ import time
 
 import pytest
 
-from clients import Account, Client, alert_of, client_hello, raw, record, rest_of
+from clients import Account, Client, alert_of, raw, rest_of
 from house import DEADLINE, SLOW, House
+from tls_wire import HANDSHAKE, client_hello, record
 
 SHORT = max(2, round(2 * SLOW))  # seconds, as given to the front; an app of apps/hasty.c has three itself
 FRONT = [f"--{name}-timeout={SHORT}" for name in ("hello", "handshake", "route")] + [f"--linger={SHORT}", f"--stall={SHORT}"]
@@ -91,7 +92,7 @@ def nothing_more_is_asked(house):
 
 
 def an_answer_is_not_read(house):
-    client = Client(house, "hasty.localhost", narrow=True).shake()
+    client = Client(house, "hasty.localhost", narrow=4096).shake()
     client.ask("/endless")
     client.until_reset()
 
@@ -106,7 +107,7 @@ def a_client_does_not_end(house):
 
 def a_client_does_not_end_after_an_alert(house):
     sock = raw(house)
-    sock.sendall(record(client_hello(["unknown.localhost"])))
+    sock.sendall(record(HANDSHAKE, client_hello(["unknown.localhost"])))
     rest_of(sock)
     left_open.append(sock)
 
@@ -194,7 +195,7 @@ def test_without_a_word_of_roomkeyd_it_is_an_alert(hasty):
     try:
         start = time.monotonic()
         with raw(hasty) as sock:
-            sock.sendall(record(client_hello(["never-asked.localhost"])))
+            sock.sendall(record(HANDSHAKE, client_hello(["never-asked.localhost"])))
             assert alert_of(sock) == (2, INTERNAL_ERROR)
         assert time.monotonic() - start >= 0.9 * SHORT
     finally:

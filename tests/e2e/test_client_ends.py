@@ -68,7 +68,7 @@ def in_mid_record(client, house):
 
 def in_mid_answer(client, house):
     client.shake().ask(f"/bytes/{TOTAL}")
-    assert client.read()
+    assert client.recv()
 
 
 def after_an_answer(client, house):

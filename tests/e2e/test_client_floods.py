@@ -13,9 +13,10 @@ import time
 
 import pytest
 
-from clients import Account, Client, assert_bounded, client_hello, metrics, raw, records, resident, rest_of
-from house import House, in_threads, many, until
+from clients import Account, Client, metrics, raw, rest_of
+from house import House, assert_bounded, in_threads, many, resident, until
 from test_keys import agent_of
+from tls_wire import HANDSHAKE, client_hello, records
 
 OPEN = 300  # --max-handshakes
 MANY = many(2000, 2 * OPEN)
@@ -87,7 +88,7 @@ def test_many_that_say_nothing_keep_nobody_out(house):
 
 def test_many_with_half_a_hello_keep_nobody_out(house):
     flood = Flood(house)
-    hello = records(client_hello(padding=16000), 4000)[:-100]
+    hello = records(HANDSHAKE, client_hello(padding=16000), 4000)[:-100]
     for _ in range(MANY):
         sock = raw(house)
         sock.sendall(hello)

@@ -34,7 +34,7 @@ def neighbours(house):
         assert house.curl(host, "/version") == "1.0.0\n"
     assert awake == {i["tenant"]: i["generation"] for i in house.instances() if i["tenant"] in awake}
     after = {pid: resident(pid) for pid in [house.orchestrator.pid, *house.worker_pids()]}
-    print(f"KiB resident before and after: {programs} {after}")
+    print(f"bytes resident before and after: {programs} {after}")
     assert after.keys() == programs.keys()
     assert all(after[pid] < programs[pid] + GROWTH for pid in after), (programs, after)
 

@@ -56,7 +56,7 @@ def same_programs(house):
     yield
     assert [house.orchestrator.pid, *house.worker_pids()] == pids
     after = {pid: resident(pid) for pid in pids}
-    print(f"KiB resident before and after: {before} {after}")
+    print(f"bytes resident before and after: {before} {after}")
     assert all(after[pid] < before[pid] + GROWTH for pid in pids), (before, after)
 
 

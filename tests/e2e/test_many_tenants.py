@@ -10,9 +10,10 @@ import os
 
 import pytest
 
-from clients import Client, assert_bounded, client_hello, metrics, raw, record, resident, rest_of
-from house import House, in_threads, many, until
+from clients import Client, metrics, raw, rest_of
+from house import House, assert_bounded, in_threads, many, resident, until
 from many_tenants import Onboarding, copy, host, name
+from tls_wire import HANDSHAKE, client_hello, record
 
 TENANTS = int(os.environ.get("ROOMKEY_TENANTS", many(10_000, 1000)))
 ONBOARDED = many(100, 8)  # by the admin API, of these
@@ -87,6 +88,6 @@ def test_the_front_keeps_no_more_routes_than_it_may(house, onboarding):
         woken(house, i * (TENANTS // (5 * ROUTES)))
     until(lambda: metrics(house)["front_routes"] == ROUTES, lambda: f"{metrics(house)['front_routes']} routes are kept")
     with raw(house) as sock:
-        sock.sendall(record(client_hello([f"nobody.{host(0)}"])))
+        sock.sendall(record(HANDSHAKE, client_hello([f"nobody.{host(0)}"])))
         assert rest_of(sock)
     assert_bounded(resident(worker, "RssAnon") - before, ROUTES * (64 << 10) + 2 * MIB)

@@ -27,9 +27,10 @@ from pathlib import Path
 import pytest
 
 import crowd
+from clients import rest_of
 from crowd import Client, Secret
 from grounds import maps, overlapping, process_memory
-from house import House, in_threads, many, ms, pattern
+from house import VERSIONS, House, answer, in_threads, many, ms, pattern
 from needles import Needles, private_key_forms
 from test_keys import agent_of
 
@@ -75,7 +76,7 @@ class Crowd:
     def each(self, states, tenants):
         """(state, version, tenant, number), COUNT of each state and version."""
         return [(state, version, tenants[(i + j) % len(tenants)], i)
-                for i in range(COUNT) for j, state in enumerate(states) for version in crowd.VERSIONS]
+                for i in range(COUNT) for j, state in enumerate(states) for version in VERSIONS]
 
     def add(self, state, version, tenant, number):
         client = Client(self.contexts, tenant, version, state.__name__, number)
@@ -163,7 +164,7 @@ def scene(tmp_path_factory):
         if people and hasattr(people, "agent"):
             os.kill(people.agent, signal.SIGCONT)
         for client in people.clients if people else []:
-            client.raw.close()
+            client.sock.close()
         house.remove()
     house.check()
 
@@ -300,8 +301,8 @@ def test_when_unfinished_handshakes_are_over_nothing_of_them_is_left(scene):
     scene.house.cli("tenant", "suspend", scene.sleepy.name)
     for client in [c for c in scene.clients if c.to in {*crowd.UNDER_WAY, crowd.half_a_hello}]:
         if client.to == crowd.booting:
-            assert client.answer()[0] == 503
-            client.until_closed()
+            assert answer(client)[0] == 503
+            rest_of(client.sock)
             client.to = crowd.refused
         elif client.to == crowd.half_a_hello or (client.number + (client.version == "1.3")) % 2:
             client.reset()

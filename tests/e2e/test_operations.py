@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import grounds
-from house import BUILD, DEADLINE, GROUND, IMAGES, Daemon, House, get, many, much, until
+from house import BUILD, DEADLINE, IMAGES, Daemon, House, get, many, much, until
 
 APPS = Path(__file__).parent / "apps"
 

@@ -14,8 +14,9 @@ import threading
 
 import pytest
 
-from house import DEADLINE, in_threads, many, much, pattern
-from records import ALERT, CCS, CLOSE_NOTIFY, DATA, FATAL, HANDSHAKE, WARNING, Client
+from house import DEADLINE, many, much, pattern
+from records import CLOSE_NOTIFY, FATAL, WARNING, Client
+from tls_wire import ALERT, APPLICATION, CCS, HANDSHAKE
 
 HOST = "acme.localhost"
 BOTH = pytest.mark.parametrize("version", ["1.2", "1.3"])
@@ -45,7 +46,7 @@ def test_keys_are_updated_in_the_middle_of_an_upload(house, tmp_path):
     with Client(house, tmp_path, "1.3") as client:
         client.ask("/sha256", "POST", f"Content-Length: {len(body)}\r\n")
         for i, at in enumerate(range(0, len(body), 10_000)):
-            client.send(DATA, body[at:at + 10_000])
+            client.send(APPLICATION, body[at:at + 10_000])
             client.key_update(ask=i % 3 == 0, cut=i % 5)
         assert client.answer() == (200, hashlib.sha256(body).hexdigest().encode() + b"\n")
         assert client.updates > 0
@@ -58,7 +59,7 @@ def test_keys_are_updated_while_data_goes_both_ways(house, tmp_path):
         seen = b""
         for at in range(0, len(body), 10_000):
             client.key_update(ask=True)
-            client.send(DATA, body[at:at + 10_000])
+            client.send(APPLICATION, body[at:at + 10_000])
             while len(seen.partition(b"\r\n\r\n")[2]) < at:
                 seen += client.data(1)
         while len(seen.partition(b"\r\n\r\n")[2]) < len(body):
@@ -130,9 +131,9 @@ def test_gnutls_can_update_keys_in_mid_stream(house):
 def test_what_is_cut_off_is_not_taken_for_whole(house, tmp_path, version, notify, what, sent):
     """With or without close_notify.  In mid-record as well."""
     with Client(house, tmp_path, version) as client:
-        client.send(DATA, sent.encode())
+        client.send(APPLICATION, sent.encode())
         if not notify:
-            client.raw(client.out.seal(DATA, b"\r\n0\r\n\r\n")[:-1])
+            client.raw(client.out.seal(APPLICATION, b"\r\n0\r\n\r\n")[:-1])
         client.end(notify)
         data, alerts = client.rest()
         assert b" 200 " not in data and all(level == WARNING for level, _ in alerts), (data, alerts)
@@ -168,15 +169,15 @@ FAULTS = [
     ("1.3", [(HANDSHAKE, b"\1\0\0\2xx")], (FATAL, 10)),
     ("1.3", [(HANDSHAKE, b"\x63\0\0\0")], (FATAL, 10)),
     ("1.3", [(HANDSHAKE, UPDATE + b"\x18")], (FATAL, 10)),
-    ("1.3", [(HANDSHAKE, UPDATE[:2]), (DATA, b"x")], (FATAL, 10)),
+    ("1.3", [(HANDSHAKE, UPDATE[:2]), (APPLICATION, b"x")], (FATAL, 10)),
     ("1.3", [(HANDSHAKE, b"\x18\0\0\2\0\0")], (FATAL, 50)),
     ("1.3", [(HANDSHAKE, b"\x18\0\0\1\2")], (FATAL, 47)),
     ("1.3", [(0, bytes(100))], (FATAL, 10)),
     ("1.3", [(CCS, b"\1")], (FATAL, 10)),
     ("1.3", [(ALERT, b"\1")], (FATAL, 50)),
-    ("1.3", [(DATA, b"")] * 33, (FATAL, 10)),
+    ("1.3", [(APPLICATION, b"")] * 33, (FATAL, 10)),
     ("1.3", [(ALERT, b"\1\x5a")] * 5, (FATAL, 10)),
-    ("1.3", [(DATA, bytes(16385))], (FATAL, 22)),
+    ("1.3", [(APPLICATION, bytes(16385))], (FATAL, 22)),
     ("1.2", [(HANDSHAKE, b"\1\0\0\2xx")] * 2, (FATAL, 10)),
     ("1.2", [(HANDSHAKE, b"\0\0\0\0")], (FATAL, 10)),
     ("1.2", [(HANDSHAKE, UPDATE)], (FATAL, 10)),
@@ -184,8 +185,8 @@ FAULTS = [
     ("1.2", [(24, b"\1")], (FATAL, 10)),
     ("1.2", [(ALERT, b"\3\1")], (FATAL, 47)),
     ("1.2", [(ALERT, b"\1\0\0")], (FATAL, 50)),
-    ("1.2", [(DATA, b"")] * 33, (FATAL, 10)),
-    ("1.2", [(DATA, bytes(16385))], (FATAL, 22)),
+    ("1.2", [(APPLICATION, b"")] * 33, (FATAL, 10)),
+    ("1.2", [(APPLICATION, bytes(16385))], (FATAL, 22)),
 ]
 PLAIN = [
     ("1.3", b"\x14\3\3\0\1\1", 10), ("1.3", b"\x15\3\3\0\2\2\x28", 10), ("1.3", b"\x16\3\3\0\4\0\0\0\0", 10),
@@ -254,8 +255,8 @@ def test_records_of_each_size_come_through_both_ways(house, tmp_path, version):
         for size in SIZES:
             body = pattern(size, size)
             client.ask("/echo", "POST", f"Content-Length: {size}\r\n")
-            client.send(DATA, body, padding=16384 - size)
-            client.send(DATA, b"")
+            client.send(APPLICATION, body, padding=16384 - size)
+            client.send(APPLICATION, b"")
             assert client.answer() == (200, body)
 
 

@@ -4,15 +4,13 @@ import hashlib
 import json
 import os
 import socket
-import ssl
 import subprocess
 
 import pytest
 
-from house import DEADLINE, answer, get, in_threads, many, much, pattern
+from house import DEADLINE, VERSIONS, answer, get, in_threads, much, pattern
 
 HOST = "acme.localhost"
-VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 SUITES = [
     ("1.3", "TLS_AES_128_GCM_SHA256", "ec"), ("1.3", "TLS_AES_256_GCM_SHA384", "ec"),
     ("1.3", "TLS_CHACHA20_POLY1305_SHA256", "ec"),

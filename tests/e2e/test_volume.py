@@ -13,8 +13,7 @@ import time
 
 import pytest
 
-from clients import assert_bounded, resident
-from house import DEADLINE, get, in_threads, many, much, pattern
+from house import DEADLINE, assert_bounded, get, in_threads, many, much, pattern, resident
 
 MIB = 1 << 20
 BODY = int(os.environ.get("ROOMKEY_VOLUME_MIB", max(1, much(128)))) * MIB

@@ -1,37 +1,27 @@
 """A TLS client that says what it is told to, record by record: right up to one point, and wrong there.
 
-Key schedules of RFC 8446 (7.1) and RFC 5246 (6.3, 8.1) on the primitives of python3-cryptography.  It offers one suite a
-version and X25519 or P-256, and it proves nothing about the server: certificates are not looked at.  What it
-sends is kept apart in small pieces (`Hello`, `records`), so that a test changes one and leaves the rest right.
+Key schedules of RFC 8446 (7.1) and RFC 5246 (6.3, 8.1).  It offers one suite a version and X25519 or P-256, and it proves
+nothing about the server: certificates are not looked at.  What it sends is kept apart in small pieces (tls_wire.py).
 """
 
 import copy
 import hashlib
 import hmac
-import os
 import socket
 import struct
 import time
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, x25519
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from house import DEADLINE
+from key_schedule import expand_label, key_block, prf
+from records import Side
+from tls_wire import *  # noqa: F403 - the vocabulary, of those who import this too
 
-CCS, ALERT, HANDSHAKE, APPLICATION = 20, 21, 22, 23
-CLIENT_HELLO, SERVER_HELLO, NEW_TICKET, END_OF_EARLY_DATA, ENCRYPTED_EXTENSIONS = 1, 2, 4, 5, 8
-CERTIFICATE, SERVER_KEY_EXCHANGE, SERVER_HELLO_DONE, CERTIFICATE_VERIFY = 11, 12, 14, 15
-CLIENT_KEY_EXCHANGE, FINISHED, KEY_UPDATE = 16, 20, 24
-
-SERVER_NAME, FRAGMENT_LENGTH, GROUPS, POINTS, SIGNATURES, ALPN, EMS, TICKET = 0, 1, 10, 11, 13, 16, 23, 35
-RECORD_LIMIT, PSK, EARLY_DATA, VERSIONS, COOKIE, PSK_MODES, KEY_SHARE, RENEGOTIATION = 28, 41, 42, 43, 44, 45, 51, 0xff01
-
-X25519, P256, P384, P521 = 29, 23, 24, 25
-TLS13_SUITE, TLS12_SUITE = 0x1301, 0xc02b  # AES-128-GCM with SHA-256; 1.2: ECDHE-ECDSA
-TLS12_RSA_SUITE = 0xc02f
-FALLBACK_SCSV = 0x5600
 RETRY_RANDOM = hashlib.sha256(b"HelloRetryRequest").digest()
+DIGEST = "sha256"  # of each suite that is offered
+NAMES = {TLS13_SUITE: "TLS_AES_128_GCM_SHA256", TLS12_SUITE: "ECDHE-ECDSA-AES128-GCM-SHA256"}
 
 ALERTS = {0: "close_notify", 10: "unexpected_message", 20: "bad_record_mac", 22: "record_overflow", 40: "handshake_failure",
           42: "bad_certificate", 47: "illegal_parameter", 48: "unknown_ca", 49: "access_denied", 50: "decode_error",
@@ -53,62 +43,12 @@ class Ended(Exception):
     """The server ended the connection, without a word."""
 
 
-def vector(width, data):
-    return len(data).to_bytes(width, "big") + data
-
-
-def u16(*values):
-    return struct.pack(f">{len(values)}H", *values)
-
-
-def message(kind, body):
-    return bytes([kind]) + vector(3, body)
-
-
-def record(kind, payload, version=0x0303):
-    return struct.pack(">BHH", kind, version, len(payload)) + payload
-
-
-def records(kind, payload, most, version=0x0303):
-    """The payload cut into records of at most so many bytes."""
-    return b"".join(record(kind, payload[i:i + most], version) for i in range(0, len(payload), most))
-
-
-def parse_extensions(data):
-    found = {}
-    while data:
-        kind, length = struct.unpack(">HH", data[:4])
-        found[kind], data = data[4:4 + length], data[4 + length:]
-    return found
-
-
-# -- keys
-
-
-def expand(secret, info, length):
-    out, block, i = b"", b"", 0
-    while len(out) < length:
-        i += 1
-        block = hmac.digest(secret, block + info + bytes([i]), "sha256")
-        out += block
-    return out[:length]
-
-
-def expand_label(secret, label, context, length):
-    return expand(secret, u16(length) + vector(1, b"tls13 " + label) + vector(1, context), length)
-
-
 def derive(secret, label, transcript):
-    return expand_label(secret, label, hashlib.sha256(transcript).digest(), 32)
+    return expand_label(DIGEST, secret, label, 32, hashlib.sha256(transcript).digest())
 
 
-def prf(secret, label, seed, length):
-    """TLS 1.2."""
-    out, a = b"", label + seed
-    while len(out) < length:
-        a = hmac.digest(secret, a, "sha256")
-        out += hmac.digest(secret, a + label + seed, "sha256")
-    return out[:length]
+def side13(secret):
+    return Side(NAMES[TLS13_SUITE], secret)
 
 
 class Share:
@@ -128,90 +68,6 @@ class Share:
         if self.group == X25519:
             return self.private.exchange(x25519.X25519PublicKey.from_public_bytes(public))
         return self.private.exchange(ec.ECDH(), ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), public))
-
-
-class Keys13:
-    def __init__(self, secret):
-        self.aead = AESGCM(expand_label(secret, b"key", b"", 16))
-        self.iv = expand_label(secret, b"iv", b"", 12)
-        self.seq = 0
-
-    def nonce(self):
-        n = bytes(a ^ b for a, b in zip(self.iv, self.seq.to_bytes(12, "big")))
-        self.seq += 1
-        return n
-
-    def seal(self, kind, payload, padding=0):
-        plain = payload + bytes([kind]) + bytes(padding)
-        head = struct.pack(">BHH", APPLICATION, 0x0303, len(plain) + 16)
-        return head + self.aead.encrypt(self.nonce(), plain, head)
-
-    def open(self, kind, head, body):
-        plain = self.aead.decrypt(self.nonce(), body, head).rstrip(b"\0")
-        return plain[-1], plain[:-1]
-
-
-class Keys12:
-    def __init__(self, key, iv):
-        self.aead, self.iv, self.seq = AESGCM(key), iv, 0
-
-    def aad(self, kind, length):
-        self.seq += 1
-        return struct.pack(">QBHH", self.seq - 1, kind, 0x0303, length)
-
-    def seal(self, kind, payload, padding=0):
-        explicit = struct.pack(">Q", self.seq)
-        body = explicit + self.aead.encrypt(self.iv + explicit, payload, self.aad(kind, len(payload)))
-        return record(kind, body)
-
-    def open(self, kind, head, body):
-        return kind, self.aead.decrypt(self.iv + body[:8], body[8:], self.aad(kind, len(body) - 24))
-
-
-# -- the ClientHello
-
-
-class Hello:
-    """Each part as it goes on the wire; `extensions` is an ordered list of (type, body)."""
-
-    def __init__(self, host, version, share=None, groups=(X25519, P256, P384)):
-        self.legacy_version = 0x0303
-        self.random = os.urandom(32)
-        self.session = os.urandom(32)
-        self.suites = [TLS13_SUITE if version == 13 else TLS12_SUITE]
-        self.compressions = b"\0"
-        name = host.encode()
-        self.extensions = [
-            (SERVER_NAME, vector(2, b"\0" + vector(2, name))),
-            (GROUPS, vector(2, u16(*groups))),
-            (SIGNATURES, vector(2, u16(0x0403, 0x0804))),
-        ]
-        if version == 13:
-            self.extensions += [(VERSIONS, vector(1, u16(0x0304))), (PSK_MODES, vector(1, b"\1")),
-                                (KEY_SHARE, vector(2, u16(share.group) + vector(2, share.public())))]
-        else:
-            self.extensions += [(POINTS, vector(1, b"\0")), (EMS, b""), (TICKET, b""), (RENEGOTIATION, vector(1, b""))]
-
-    def set(self, kind, body):
-        """Changes an extension where it is, or adds it."""
-        for i, (k, _) in enumerate(self.extensions):
-            if k == kind:
-                self.extensions[i] = (kind, body)
-                return self
-        self.extensions.append((kind, body))
-        return self
-
-    def drop(self, *kinds):
-        self.extensions = [(k, b) for k, b in self.extensions if k not in kinds]
-        return self
-
-    def get(self, kind):
-        return dict(self.extensions)[kind]
-
-    def bytes(self):
-        return message(CLIENT_HELLO, u16(self.legacy_version) + self.random + vector(1, self.session) +
-                       vector(2, u16(*self.suites)) + vector(1, self.compressions) +
-                       vector(2, b"".join(u16(k) + vector(2, b) for k, b in self.extensions)))
 
 
 class Session:
@@ -244,7 +100,7 @@ class Client:
         self.sock = socket.create_connection(("127.0.0.1", house.port), DEADLINE)
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.share = Share(group)
-        self.hello = Hello(host, version, self.share)
+        self.hello = Hello(host, version, (group, self.share.public()))
         self.transcript = b""
         self.read_keys = self.write_keys = None
         self.buffer = b""     # of the socket
@@ -298,7 +154,7 @@ class Client:
             if self.version == 12 or self.read_keys:
                 self.longest = max(self.longest, length - (16 if self.version == 13 else 24 if self.read_keys else 0))
             if self.read_keys and (kind == APPLICATION or self.version == 12):
-                kind, body = self.read_keys.open(kind, head, body)
+                kind, body = self.read_keys.open(head, body)
             elif self.read_keys:
                 raise AssertionError(f"in clear behind the ServerHello: type {kind}, {body!r}")
             if kind == ALERT:
@@ -346,10 +202,10 @@ class Client:
         if self.session and self.version == 13 and self.session.version == 13:
             identities = vector(2, vector(2, self.session.ticket) + struct.pack(">I", self.session.age()))
             self.hello.drop(PSK).set(PSK, identities + vector(2, vector(1, bytes(32))))
-            early = hmac.digest(bytes(32), self.session.secret, "sha256")
-            key = expand_label(derive(early, b"res binder", b""), b"finished", b"", 32)
+            early = hmac.digest(bytes(32), self.session.secret, DIGEST)
+            key = expand_label(DIGEST, derive(early, b"res binder", b""), b"finished", 32)
             partial = self.hello.bytes()[:-35]
-            binder = hmac.digest(key, hashlib.sha256(prefix + partial).digest(), "sha256")
+            binder = hmac.digest(key, hashlib.sha256(prefix + partial).digest(), DIGEST)
             self.hello.set(PSK, identities + vector(2, vector(1, binder)))
         return self.hello.bytes()
 
@@ -400,11 +256,11 @@ class Client:
             self.resumed, psk = True, self.session.secret
         length = struct.unpack(">HH", self.extensions[KEY_SHARE][:4])[1]
         shared = self.share.agree(self.extensions[KEY_SHARE][4:4 + length])
-        early = hmac.digest(bytes(32), psk, "sha256")
-        self.handshake_secret = hmac.digest(derive(early, b"derived", b""), shared, "sha256")
+        early = hmac.digest(bytes(32), psk, DIGEST)
+        self.handshake_secret = hmac.digest(derive(early, b"derived", b""), shared, DIGEST)
         self.client_secret = derive(self.handshake_secret, b"c hs traffic", self.transcript)
         self.server_secret = derive(self.handshake_secret, b"s hs traffic", self.transcript)
-        self.read_keys, self.write_keys = Keys13(self.server_secret), Keys13(self.client_secret)
+        self.read_keys, self.write_keys = side13(self.server_secret), side13(self.client_secret)
 
     def hear_flight13(self):
         body = self.expect(ENCRYPTED_EXTENSIONS)
@@ -415,12 +271,12 @@ class Client:
         until = self.transcript
         theirs = self.expect(FINISHED)
         assert theirs == self.verify_data13(self.server_secret, until)
-        self.master = hmac.digest(derive(self.handshake_secret, b"derived", b""), bytes(32), "sha256")
+        self.master = hmac.digest(derive(self.handshake_secret, b"derived", b""), bytes(32), DIGEST)
         self.application = (derive(self.master, b"c ap traffic", self.transcript),
                             derive(self.master, b"s ap traffic", self.transcript))
 
     def verify_data13(self, secret, transcript):
-        return hmac.digest(expand_label(secret, b"finished", b"", 32), hashlib.sha256(transcript).digest(), "sha256")
+        return hmac.digest(expand_label(DIGEST, secret, b"finished", 32), hashlib.sha256(transcript).digest(), DIGEST)
 
     def finished13(self):
         return message(FINISHED, self.verify_data13(self.client_secret, self.transcript))
@@ -433,7 +289,7 @@ class Client:
 
     def use_application_keys(self, finished):
         self.transcript += finished
-        self.write_keys, self.read_keys = map(Keys13, self.application)
+        self.write_keys, self.read_keys = map(side13, self.application)
         self.resumption = derive(self.master, b"res master", self.transcript)
 
     # -- TLS 1.2
@@ -478,16 +334,16 @@ class Client:
         """Behind ClientKeyExchange, which is in the transcript."""
         secret = self.share.agree(self.theirs)
         if EMS in self.extensions:
-            self.master = prf(secret, b"extended master secret", hashlib.sha256(self.transcript).digest(), 48)
+            self.master = prf(DIGEST, secret, b"extended master secret", hashlib.sha256(self.transcript).digest(), 48)
         else:
-            self.master = prf(secret, b"master secret", self.hello.random + self.server_random, 48)
+            self.master = prf(DIGEST, secret, b"master secret", self.hello.random + self.server_random, 48)
 
     def block12(self):
-        block = prf(self.master, b"key expansion", self.server_random + self.hello.random, 40)
-        return Keys12(block[:16], block[32:36]), Keys12(block[16:32], block[36:40])
+        suite = NAMES[TLS12_SUITE]
+        return [Side(suite, key=key, iv=iv) for key, iv in key_block(suite, self.master, self.hello.random, self.server_random)]
 
     def finished12(self, label=b"client finished"):
-        return message(FINISHED, prf(self.master, label, hashlib.sha256(self.transcript).digest(), 12))
+        return message(FINISHED, prf(DIGEST, self.master, label, hashlib.sha256(self.transcript).digest(), 12))
 
     def say_key_exchange12(self):
         data = self.key_exchange12()
@@ -524,7 +380,7 @@ class Client:
                 self.add_ticket12(body)
                 continue
             assert kind == FINISHED, kind
-            expected = prf(self.master, b"server finished", hashlib.sha256(before).digest(), 12)
+            expected = prf(DIGEST, self.master, b"server finished", hashlib.sha256(before).digest(), 12)
             assert body == expected, "the server's Finished is wrong"
             return
 
@@ -574,6 +430,6 @@ class Client:
         nonce = body[9:9 + body[8]]
         at = 9 + body[8]
         length = struct.unpack(">H", body[at:at + 2])[0]
-        secret = expand_label(self.resumption, b"resumption", nonce, 32)
+        secret = expand_label(DIGEST, self.resumption, b"resumption", 32, nonce)
         self.tickets.append(Session(13, body[at + 2:at + 2 + length], secret, age_add, lifetime))
         self.tickets[-1].extensions = parse_extensions(body[at + 4 + length:])
