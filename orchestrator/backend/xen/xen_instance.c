@@ -12,22 +12,19 @@
  * Who counts on it may find it missing, and then waits for it as above: better
  * than that each wake waits for a destruction.
  *
- * Callbacks note a fact and call step(), which decides.  What is asked of one that runs
- * is in xen_running.c. */
+ * Callbacks note a fact and call xen_instance_step(), which decides.  The jobs of a start are
+ * in xen_start.c, and what is asked of one that runs is in xen_running.c. */
 #include "orchestrator/backend/xen/xen_instance.h"
 
-#include <fcntl.h>
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 
 #include "common/core/check.h"
 #include "common/core/container_of.h"
 #include "common/core/launch.h"
-#include "common/core/secret.h"
 #include "common/host/clock.h"
 #include "common/host/fd.h"
 #include "common/host/log.h"
@@ -49,9 +46,6 @@ static const struct sm_state states[STATE_NR] = {
     [DESTROYING] = {"DESTROYING", SM_BIT(GONE)},
     [GONE] = {"GONE", 0},
 };
-
-static void step(struct backend_instance *i);
-static void on_answer(struct xen_task *t, const struct xen_event *answer, int *fd);
 
 __attribute__((format(printf, 2, 3))) static void why(struct backend_instance *i, const char *fmt,
                                                       ...)
@@ -128,7 +122,7 @@ static void on_cleared(struct xen_mourner *m)
     struct backend_instance *i = CONTAINER_OF(m, struct backend_instance, mourner);
 
     i->cleared = true;
-    step(i);
+    xen_instance_step(i);
 }
 
 static void on_alarm(struct alarm *a)
@@ -136,7 +130,7 @@ static void on_alarm(struct alarm *a)
     struct backend_instance *i = CONTAINER_OF(a, struct backend_instance, alarm);
 
     i->rang = true;
-    step(i);
+    xen_instance_step(i);
 }
 
 static void take_channels(struct backend_instance *i, const struct xen_event *event)
@@ -179,7 +173,7 @@ static void on_watch(struct xen_watch *w, const struct xen_event *event)
     case XEN_CHECK:
         return;
     }
-    step(i); /* must be last */
+    xen_instance_step(i); /* must be last */
 }
 
 struct backend_instance *xen_instance_new(struct backend *b, const struct backend_events *events,
@@ -232,88 +226,15 @@ void xen_instance_dispose(struct backend_instance *i)
     /* else on_paused() will: a helper still has that job. */
 }
 
-/*----- jobs -----*/
-
-static void on_answer(struct xen_task *t, const struct xen_event *answer, int *fd)
-{
-    struct backend_instance *i = CONTAINER_OF(t, struct backend_instance, task);
-
-    i->answered = true;
-    i->answer = *answer;
-    if (t->job.type == XEN_JOB_CREATE && answer->rc == RC_OK) {
-        i->domain.domid = answer->domid;
-        i->domain.console = *fd;
-        *fd = -1;
-    }
-    step(i); /* must be last */
-}
-
-static void give_job(struct backend_instance *i, enum xen_job_type type)
-{
-    struct xen_task *t = &i->task;
-
-    t->job.type = type;
-    t->job.domid = i->domain.domid;
-    memcpy(t->job.uuid, i->domain.uuid, XEN_UUID_SIZE);
-    memcpy(t->job.name, i->name, XEN_NAME_MAX);
-    t->job.memory_kib = i->memory_kib;
-    t->fd = type == XEN_JOB_CREATE ? i->image_fd : -1;
-    t->priority = XEN_START;
-    t->done = on_answer;
-    xen_helpers_do(&i->backend->helpers, t);
-}
-
-static bool add_seed(struct backend_instance *i)
-{
-    char *words = i->task.job.words;
-    uint8_t seed[LAUNCH_SEED_SIZE];
-    size_t len = strlen(i->words);
-    bool good = getrandom(seed, sizeof seed, 0) == sizeof seed &&
-                len + sizeof LAUNCH_ARG_SEED + 1 + 2 * sizeof seed < XEN_WORDS_MAX;
-
-    if (good) {
-        memcpy(words, i->words, len);
-        len += (size_t)sprintf(words + len, " " LAUNCH_ARG_SEED);
-        for (size_t n = 0; n < sizeof seed; n++)
-            len += (size_t)sprintf(words + len, "%02x", seed[n]);
-    }
-    secret_wipe(seed, sizeof seed);
-    return good;
-}
-
-static void begin_creating(struct backend_instance *i)
-{
-    i->pooled = false;
-    memset(&i->domain, 0, sizeof i->domain);
-    i->domain.console = -1;
-    if (xen_uuid_new(&i->backend->house, i->domain.uuid)) {
-        /* An answer that needs no helper. */
-        i->answered = true;
-        i->answer = (struct xen_event){.rc = RC_CRYPTO};
-        snprintf(i->answer.text, sizeof i->answer.text, "this host has no randomness");
-        alarm_set(&i->backend->alarms, &i->alarm, 0);
-        return;
-    }
-    i->reaped = i->backend->reaper.reaped;
-    give_job(i, XEN_JOB_CREATE);
-}
+/*----- the whole story, in order -----*/
 
 static void begin_launching(struct backend_instance *i)
 {
     sm_move(&i->sm, LAUNCHING);
     listen_to(i);
     xen_watch_begin(&i->backend->watcher, &i->watch, i->domain.domid, i->domain.uuid);
-    if (!add_seed(i)) {
-        i->answered = true;
-        i->answer = (struct xen_event){.rc = RC_CRYPTO};
-        snprintf(i->answer.text, sizeof i->answer.text, "this host has no randomness");
-        alarm_set(&i->backend->alarms, &i->alarm, 0);
-        return;
-    }
-    give_job(i, XEN_JOB_LAUNCH);
+    xen_start_launch(i);
 }
-
-/*----- the whole story, in order -----*/
 
 static uint32_t since_asked(const struct backend_instance *i)
 {
@@ -434,7 +355,7 @@ static void run(struct backend_instance *i)
     i->events.on_started(i->arg); /* must be last */
 }
 
-static void step(struct backend_instance *i)
+void xen_instance_step(struct backend_instance *i)
 {
     for (;;) {
         switch (i->sm.state) {
@@ -457,7 +378,7 @@ static void step(struct backend_instance *i)
         case CLEARING:
             if (i->cleared && !i->kill_asked) {
                 sm_move(&i->sm, CREATING);
-                begin_creating(i);
+                xen_start_create(i);
                 return;
             }
             if (i->cleared || (i->kill_asked && i->rang))
@@ -519,22 +440,6 @@ static void step(struct backend_instance *i)
 
 /*----- wishes -----*/
 
-static enum rc fill(struct backend_instance *i, const struct backend_spec *spec)
-{
-    uint64_t usable_kib = i->memory_kib - i->memory_kib / 8; /* the rest are its channels */
-    int n = snprintf(i->words, sizeof i->words,
-                     LAUNCH_ARG_TENANT "%s " LAUNCH_ARG_GENERATION "%" PRIu64
-                                       " " LAUNCH_ARG_CHANNELS "%u " LAUNCH_ARG_MEMORY "%" PRIu64,
-                     spec->tenant, spec->generation, spec->channels, usable_kib);
-
-    if (n < 0 || (size_t)n >= sizeof i->words - sizeof LAUNCH_ARG_SEED - 2ul * LAUNCH_SEED_SIZE)
-        return RC_INVAL;
-    i->image_fd = fcntl(spec->image_fd, F_DUPFD_CLOEXEC, 0);
-    if (i->image_fd < 0)
-        return RC_FULL;
-    return xen_name_instance(&i->backend->house, spec->tenant, spec->generation, i->name);
-}
-
 enum rc xen_instance_start(struct backend *b, const struct backend_spec *spec,
                            const struct backend_events *events, void *arg,
                            struct backend_instance **out)
@@ -549,7 +454,7 @@ enum rc xen_instance_start(struct backend *b, const struct backend_spec *spec,
         return RC_NOMEM;
     i->asked_us = clock_us();
     i->memory_kib = spec->memory / 1024;
-    rc = fill(i, spec);
+    rc = xen_start_fill(i, spec);
     if (rc) {
         xen_instance_drop(i);
         return rc;
@@ -559,7 +464,7 @@ enum rc xen_instance_start(struct backend *b, const struct backend_spec *spec,
     if (i->pooled)
         begin_launching(i);
     else
-        begin_creating(i);
+        xen_start_create(i);
     *out = i;
     return RC_OK;
 }

@@ -82,7 +82,7 @@ struct backend_instance {
     struct xen_listener *listener; /* owned; NULL: nobody listens to a console */
     struct alarm alarm;            /* SETTLING */
 
-    /* Facts; step() decides. */
+    /* Facts; xen_instance_step() decides. */
     bool answered; /* the job's: in `answer` */
     struct xen_event answer;
     bool cleared;         /* the mourner's */
@@ -131,6 +131,19 @@ void xen_instance_release(struct backend_instance *i);
 /* It runs already, in its `domain`, and has published: its console is heard, its end
  * will be seen. */
 void xen_instance_resume(struct backend_instance *i, const struct xen_event *published);
+
+/* By the facts: what comes next; it may be disposed of. */
+void xen_instance_step(struct backend_instance *i);
+
+/*----- xen_start.c -----*/
+
+/* What is to be started; `i` has its memory already. */
+enum rc xen_start_fill(struct backend_instance *i, const struct backend_spec *spec);
+/* Asks for a new domain; that its own be let run.  `answered` comes from the loop. */
+void xen_start_create(struct backend_instance *i);
+void xen_start_launch(struct backend_instance *i);
+
+/*----- xen.c -----*/
 
 /* Something ended: perhaps the last that a closing backend waits for. */
 void xen_backend_step(struct backend *b);
