@@ -133,14 +133,11 @@ static bool image_used(void *arg, const char *sha256)
 static bool look_at_image(void *arg, const struct registry_image *image)
 {
     struct house *h = arg;
-    int fd;
-    enum rc rc = image_store_fd(h->images, image->sha256, image->size, &fd);
+    enum rc rc = image_store_there(h->images, image->sha256, image->size);
 
     if (rc == RC_NOT_FOUND || rc == RC_MALFORMED)
         log_error("image %s:%s: its file in the image store is %s; `roomkey image add` it again",
                   image->name, image->version, rc == RC_NOT_FOUND ? "gone" : "damaged");
-    if (rc == RC_OK)
-        close(fd);
     return true;
 }
 

@@ -47,6 +47,17 @@ static void on_trouble(void *arg, const char *text)
     fleet_event(arg, NULL, "stuck", "%s", text);
 }
 
+/* Those that are held ask again. */
+static void on_image_looked(void *arg)
+{
+    struct fleet *f = arg;
+    struct tenant *t;
+
+    RB_FOREACH(t, tenant_tree, &f->tenants)
+    if (t->held.set)
+        alarm_set(&f->alarms, &t->held, 0);
+}
+
 enum rc fleet_open(const struct fleet_config *config, struct fleet **out)
 {
     struct fleet *f = calloc(1, sizeof *f);
@@ -81,6 +92,7 @@ enum rc fleet_open(const struct fleet_config *config, struct fleet **out)
     f->random = alarms_us(&f->alarms) | 1;
     if (f->backend_ops->listen)
         f->backend_ops->listen(f->backend, on_trouble, f);
+    image_store_watch(f->images, on_image_looked, f);
     *out = f;
     return RC_OK;
 }
@@ -91,6 +103,7 @@ void fleet_close(struct fleet *f)
 
     if (f->backend_ops->listen)
         f->backend_ops->listen(f->backend, NULL, NULL);
+    image_store_watch(f->images, NULL, NULL);
     f->stopping = true; /* what is refused from here on is refused quietly */
     while ((t = RB_ROOT(&f->tenants)))
         fleet_forget(f, t);

@@ -15,12 +15,14 @@
 #include "common/host/fd.h"
 #include "orchestrator/files.h"
 #include "orchestrator/image_check.h"
+#include "orchestrator/image_look.h"
 
 #define TEMP_PREFIX ".add-"
 
 struct image_store {
     uv_loop_t *loop;
     int dir;
+    struct image_looks looks;
     unsigned long serial; /* of temporary files */
     unsigned adds;        /* open */
 };
@@ -63,6 +65,7 @@ enum rc image_store_open(uv_loop_t *loop, const char *state_dir, struct image_st
         return refusal_what(no, RC_NOMEM, "cannot open the image store: out of memory");
     s->loop = loop;
     s->dir = -1;
+    image_looks_init(&s->looks, loop);
     rc = files_folder(state_dir, "images", &images, no);
     if (!rc) {
         close(images);
@@ -85,6 +88,7 @@ void image_store_close(struct image_store *s)
     if (!s)
         return;
     CHECK(s->adds == 0);
+    image_looks_dispose(&s->looks);
     fd_close(&s->dir);
     free(s);
 }
@@ -265,11 +269,11 @@ void image_add_finish(struct image_add *add, image_add_cb *cb, void *arg)
 
 /*----- what is there -----*/
 
-/* Its hash would be too long a look for a wake. */
-enum rc image_store_fd(struct image_store *s, const char *sha256, uint64_t size, int *fd)
+static enum rc open_image(struct image_store *s, const char *sha256, uint64_t size, int *fd)
 {
     struct stat st;
 
+    *fd = -1;
     if (!files_is_hash(sha256))
         return RC_INVAL;
     *fd = openat(s->dir, sha256, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
@@ -281,10 +285,37 @@ enum rc image_store_fd(struct image_store *s, const char *sha256, uint64_t size,
     return RC_MALFORMED;
 }
 
+enum rc image_store_fd(struct image_store *s, const char *sha256, uint64_t size, int *fd)
+{
+    enum rc rc = open_image(s, sha256, size, fd);
+
+    if (!rc)
+        rc = image_looks_ask(&s->looks, sha256, *fd);
+    if (rc)
+        fd_close(fd);
+    return rc;
+}
+
+enum rc image_store_there(struct image_store *s, const char *sha256, uint64_t size)
+{
+    int fd;
+    enum rc rc = open_image(s, sha256, size, &fd);
+
+    fd_close(&fd);
+    return rc;
+}
+
+void image_store_watch(struct image_store *s, void (*looked)(void *arg), void *arg)
+{
+    s->looks.on_looked = looked;
+    s->looks.arg = arg;
+}
+
 enum rc image_store_remove(struct image_store *s, const char *sha256)
 {
     if (!files_is_hash(sha256))
         return RC_INVAL;
+    image_looks_forget(&s->looks, sha256);
     return unlinkat(s->dir, sha256, 0) == 0 || errno == ENOENT ? RC_OK : files_rc(errno);
 }
 

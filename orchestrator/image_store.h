@@ -52,10 +52,15 @@ RC_MUST_CHECK enum rc image_add_write(struct image_add *add, const void *data, s
 void image_add_finish(struct image_add *add, image_add_cb *cb, void *arg);
 void image_add_abort(struct image_add *add); /* NULL is fine; consumes */
 
-/* A read-only descriptor, owned by the caller.  RC_NOT_FOUND; RC_MALFORMED when it has not that
- * size any more: it was damaged.  Adding it again mends both. */
+/* A read-only descriptor of what was added, owned by the caller.  RC_NOT_FOUND; RC_MALFORMED when
+ * it has another size or content: it was damaged.  Adding it again mends both.  RC_AGAIN: its
+ * content is being looked at (image_look.h); ask again when the watch is told. */
 RC_MUST_CHECK enum rc image_store_fd(struct image_store *s, const char *sha256, uint64_t size,
                                      int *fd);
+/* `looked` is called when a look has ended, some image's; NULL: nobody is told. */
+void image_store_watch(struct image_store *s, void (*looked)(void *arg), void *arg);
+/* Whether the file is there and has that size: what a start of roomkeyd can afford. */
+RC_MUST_CHECK enum rc image_store_there(struct image_store *s, const char *sha256, uint64_t size);
 /* Gone already is RC_OK. */
 RC_MUST_CHECK enum rc image_store_remove(struct image_store *s, const char *sha256);
 /* Removes images that `used` does not know; at start, before the first add. */

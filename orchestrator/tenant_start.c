@@ -11,7 +11,7 @@
 #include "orchestrator/tenant.h"
 
 #define FORGIVE_MS 300000u /* then failures and crashes are forgotten */
-#define HELD_MS    25u     /* then it is seen whether the registry can be written again */
+#define HELD_MS    25u     /* then it is seen whether what stands in its way is gone */
 
 static uint64_t now_us(const struct tenant *t)
 {
@@ -82,6 +82,11 @@ void tenant_start_now(struct tenant *t)
     rc = registry_route_of(f->registry, t->id, &route);
     if (rc == RC_OK)
         rc = image_store_fd(f->images, route.image.sha256, route.image.size, &start.image_fd);
+    if (rc == RC_AGAIN) {
+        alarm_set(&f->alarms, &t->held, HELD_MS);
+        tenant_step(t);
+        return;
+    }
     if (rc) {
         const char *file = rc == RC_NOT_FOUND   ? "its file is gone from the image store; "
                                                   "`roomkey image add` it again"

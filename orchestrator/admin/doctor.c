@@ -1,6 +1,8 @@
 #include "orchestrator/admin/doctor.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -10,6 +12,9 @@
 #include <unistd.h>
 
 #include "common/core/check.h"
+#include "common/host/fd.h"
+#include "orchestrator/files.h"
+#include "orchestrator/image_look.h"
 
 #define MIB                (1024ull * 1024)
 #define DESCRIPTORS_ENOUGH 65536u
@@ -114,6 +119,51 @@ static void disk(json_t *list, const char *state_dir)
                            : OK,
          "%llu MiB are free in %s%s", room / MIB, state_dir,
          room < DISK_LOW ? ": make room, or changes will be refused" : "");
+}
+
+/*----- the images -----*/
+
+struct image_files {
+    json_t *list;
+    int dir;
+    unsigned good, bad;
+};
+
+static void on_image(void *arg, const char *name)
+{
+    struct image_files *files = arg;
+    enum rc rc = RC_OK;
+    int fd;
+
+    if (!files_is_hash(name))
+        return;
+    fd = openat(files->dir, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    rc = fd >= 0 ? image_look_hash(fd, name) : files_rc(errno);
+    fd_close(&fd);
+    if (rc == RC_OK)
+        files->good++;
+    if (rc == RC_OK || rc == RC_NOT_FOUND) /* it was removed meanwhile */
+        return;
+    files->bad++;
+    tell(files->list, "images", FAULT,
+         "the file %.12s… %s; `roomkey image list --json` has its image by that SHA-256: "
+         "`roomkey image add` it again",
+         name, rc == RC_MALFORMED ? "does not hold what was added" : "cannot be read");
+}
+
+static void images(json_t *list, const char *state_dir)
+{
+    struct image_files files = {.list = list};
+    char path[PATH_MAX];
+
+    snprintf(path, sizeof path, "%s/images/sha256", state_dir);
+    files.dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (files.dir < 0 || files_each(files.dir, on_image, &files) != RC_OK)
+        tell(list, "images", errno == ENOENT ? OK : FAULT, "%s: %s", path, strerror(errno));
+    else if (!files.bad)
+        tell(list, "images", OK, "%u file%s, %s", files.good, files.good == 1 ? "" : "s",
+             files.good == 1 ? "with what was added" : "each with what was added");
+    fd_close(&files.dir);
 }
 
 static void front(json_t *list, const struct doctor_host *host)
@@ -221,6 +271,7 @@ json_t *doctor_look(const struct doctor_host *host)
     descriptors(list);
     memory(list);
     disk(list, host->state_dir);
+    images(list, host->state_dir);
     front(list, host);
     grounds(list, host);
     kvm(list);

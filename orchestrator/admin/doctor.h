@@ -1,7 +1,8 @@
 /* What of this host lets Roomkey work, and what does not: facts with advice.
  *
  * Used by /v1/doctor, and by `roomkeyd --doctor` where no daemon runs.  Looks, tries and
- * changes nothing.  May take some milliseconds and blocks: for libuv's pool. */
+ * changes nothing.  Blocks, for the time of a hash of all images (some ms a MiB): for libuv's pool.
+ */
 #ifndef ORCHESTRATOR_ADMIN_DOCTOR_H
 #define ORCHESTRATOR_ADMIN_DOCTOR_H
 

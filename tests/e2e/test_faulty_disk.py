@@ -210,24 +210,43 @@ def counted(house, name):
 # -- an image that is not what it was
 
 
-@pytest.mark.parametrize("how", ["cut short", "gone"])
+def damage(path, how):
+    if how == "gone":
+        path.rename(path.with_name("away"))
+    elif how == "cut short":
+        os.truncate(path, path.stat().st_size // 2)
+    else:
+        with path.open("r+b") as file:  # an app's text, or its code: nothing that a loader would look at
+            file.seek(path.stat().st_size // 2)
+            byte = file.read(1)
+            file.seek(-1, os.SEEK_CUR)
+            file.write(bytes([byte[0] ^ 1]))
+
+
+@pytest.mark.parametrize("how", ["cut short", "gone", "changed"])
 def test_a_damaged_image_is_told_of_and_mended_by_adding_it_again(make_house, how):
     """Cut short as by a disk check after a power cut.  Without the look at its size (image_store.c) the kernel kills it
-    as it starts, and says "bus error"."""
+    as it starts, and says "bus error"; without that at its content (image_look.c) it serves whatever it has become."""
     house = make_house(config=CONFIG)
     house.add_images("probe:1.0.0", "hello:1.0.0")
     house.add_tenant("acme")
     house.add_tenant("other", "hello:1.0.0")
-    path = house.state / "images" / "sha256" / dict(Ledger(house).rows("SELECT name || ':' || version, sha256 FROM image"))["probe:1.0.0"]
-    path.rename(path.with_name("away")) if how == "gone" else os.truncate(path, path.stat().st_size // 2)
+    assert house.curl("acme", "/version") == "1.0.0\n"
+    house.cli("instance", "stop", "acme")
+    assert not [c for c in house.json("doctor") if c["check"] == "images" and not c["ok"]]
+    name = dict(Ledger(house).rows("SELECT name || ':' || version, sha256 FROM image"))["probe:1.0.0"]
+    damage(house.state / "images" / "sha256" / name, how)
     for restart in (False, True):
         if restart:
             house.orchestrator.stop(signal.SIGKILL)
             house.start_orchestrator()
-            until(lambda: "probe:1.0.0" in house.orchestrator.said(), "it says so at its start")
+            assert how == "changed" or "probe:1.0.0" in house.orchestrator.said(), "it says so at its start"
         done = house.curl("acme", "/version", "-w", "%{http_code}", check=False)
         assert b"503" in done.stdout, done
         assert any("image add" in e["text"] for e in house.events("acme")), house.events("acme")
         assert house.curl("other", "/")
+    faults = [c["text"] for c in house.json("doctor", check=False) if c["check"] == "images" and not c["ok"]]
+    assert how == "gone" or faults and name[:12] in faults[0] and "image add" in faults[0], faults
     house.cli("image", "add", "probe:1.0.0", IMAGES / "probe-1.0.0.img", check=False)
     until(lambda: house.curl("acme", "/version", check=False).stdout == b"1.0.0\n", "it serves again")
+    assert not [c for c in house.json("doctor") if c["check"] == "images" and not c["ok"]]

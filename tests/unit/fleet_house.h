@@ -68,6 +68,8 @@ void house_pass(struct house *h, uint64_t ms);
 void house_image(struct house *h, const char *ref, enum fake_start start, uint32_t boot_ms);
 /* Its file goes, the row stays. */
 void house_lose_file(struct house *h, const char *ref);
+/* What is known of its content: RC_AGAIN while it is looked at; else the look is over. */
+void house_look(struct house *h, const char *ref, enum rc rc);
 /* Reachable as NAME.example, idle time 60 s. */
 uint64_t house_tenant(struct house *h, const char *name, const char *ref);
 struct registry_tenant house_row(struct house *h, const char *name);

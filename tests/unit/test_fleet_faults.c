@@ -43,6 +43,47 @@ static void a_first_version_that_fails_is_refused_with_its_reason_and_a_pause(vo
     assert_string_equal(fleet_tenant_state(h->fleet, id), "absent");
 }
 
+/* At once when the look is over, not at the next try: no time passes. */
+static void those_who_wait_are_served_when_the_image_was_looked_at(void **state)
+{
+    struct house *h = *state;
+    uint64_t request;
+
+    house_look(h, "web:1", RC_AGAIN);
+    request = house_wake(h, 0, "acme.example");
+    house_pass(h, 110);
+    assert_int_equal(fake_starts(h->backend), 0);
+    assert_null(house_told(h, 0, CONTROL_REFUSED));
+    house_look(h, "web:1", RC_OK);
+    assert_int_equal(fake_starts(h->backend), 1);
+    house_pass(h, 30);
+    assert_int_equal(house_ready(h, 0, request).generation, 1);
+}
+
+static void an_image_that_was_looked_at_and_is_damaged_is_told_of(void **state)
+{
+    struct house *h = *state;
+
+    house_look(h, "web:1", RC_AGAIN);
+    house_wake(h, 0, "acme.example");
+    house_look(h, "web:1", RC_MALFORMED);
+    assert_non_null(strstr(house_told(h, 0, CONTROL_REFUSED)->refused.text, "damaged"));
+    assert_true(house_event(h, "failed", "image add"));
+    assert_int_equal(fake_starts(h->backend), 0);
+}
+
+static void a_look_that_outlasts_a_wake_is_no_reason_to_wait_for_ever(void **state)
+{
+    struct house *h = *state;
+
+    house_look(h, "web:1", RC_AGAIN);
+    house_wake(h, 0, "acme.example");
+    house_pass(h, REGISTRY_WAKE_TIMEOUT_MS + 1000);
+    assert_int_equal(house_told(h, 0, CONTROL_REFUSED)->refused.why, RC_TIMEDOUT);
+    house_look(h, "web:1", RC_OK);
+    house_awake(h, 0, "acme.example");
+}
+
 static void a_crash_while_starting_refuses_those_who_wait(void **state)
 {
     struct house *h = *state;
@@ -254,6 +295,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         T(a_first_version_that_fails_is_refused_with_its_reason_and_a_pause),
+        T(those_who_wait_are_served_when_the_image_was_looked_at),
+        T(an_image_that_was_looked_at_and_is_damaged_is_told_of),
+        T(a_look_that_outlasts_a_wake_is_no_reason_to_wait_for_ever),
         T(a_crash_while_starting_refuses_those_who_wait),
         T(an_instance_that_hangs_in_its_start_is_killed_at_the_deadline),
         T(an_image_that_says_it_is_another_is_killed),

@@ -1,4 +1,5 @@
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <sys/stat.h>
 
@@ -111,6 +112,18 @@ static enum rc add_bytes(struct house *h, const unsigned char *bytes, size_t len
     return finish(h, add);
 }
 
+/* When it was looked at. */
+static int fd_of(struct house *h)
+{
+    enum rc rc;
+    int fd;
+
+    while ((rc = image_store_fd(h->store, h->facts.sha256, h->elf.len, &fd)) == RC_AGAIN)
+        uv_run(&h->loop, UV_RUN_DEFAULT);
+    assert_int_equal(rc, RC_OK);
+    return fd;
+}
+
 static void an_image_is_kept_under_its_hash(void **state)
 {
     struct house *h = *state;
@@ -124,7 +137,7 @@ static void an_image_is_kept_under_its_hash(void **state)
     assert_string_equal(h->facts.sha256, hash);
     assert_string_equal(h->facts.manifest.version, "1.0.0");
     assert_int_equal(h->facts.size, h->elf.len);
-    assert_int_equal(image_store_fd(h->store, hash, h->elf.len, &fd), RC_OK);
+    fd = fd_of(h);
     assert_int_equal(fstat(fd, &st), 0);
     assert_int_equal(st.st_mode & 07777, 0555);
     assert_int_equal(fcntl(fd, F_GETFL) & O_ACCMODE, O_RDONLY);
@@ -313,6 +326,129 @@ static void an_image_removed_while_it_is_added_is_not_said_to_be_there(void **st
     must_say(h, "again");
 }
 
+/*----- content -----*/
+
+static void on_looked(void *arg)
+{
+    ++*(unsigned *)arg;
+}
+
+/* What a start is told at last; *looks is how many looks that took. */
+static enum rc ask(struct house *h, unsigned *looks)
+{
+    enum rc rc;
+    int fd;
+
+    *looks = 0;
+    image_store_watch(h->store, on_looked, looks);
+    while ((rc = image_store_fd(h->store, h->facts.sha256, h->elf.len, &fd)) == RC_AGAIN) {
+        unsigned before = *looks;
+
+        assert_int_equal(fd, -1);
+        assert_int_equal(image_store_fd(h->store, h->facts.sha256, h->elf.len, &fd), RC_AGAIN);
+        uv_run(&h->loop, UV_RUN_DEFAULT);
+        assert_int_equal(*looks, before + 1);
+    }
+    if (rc == RC_OK)
+        close(fd);
+    else
+        assert_int_equal(fd, -1);
+    return rc;
+}
+
+static void write_byte(const struct house *h, size_t at, unsigned char byte)
+{
+    char path[PATH_MAX];
+    int fd;
+
+    snprintf(path, sizeof path, "%s/images/sha256/%s", h->scratch.dir, h->facts.sha256);
+    fd = open(path, O_WRONLY | O_CLOEXEC);
+    assert_true(fd >= 0);
+    assert_int_equal(pwrite(fd, &byte, 1, (off_t)at), 1);
+    close(fd);
+}
+
+/* Until a change of the file would show. */
+static void let_it_settle(struct house *h)
+{
+    unsigned looks = 1;
+
+    while (looks > 0)
+        (void)ask(h, &looks);
+}
+
+static void content_is_looked_at_once_and_after_each_change(void **state)
+{
+    struct house *h = *state;
+    unsigned looks;
+
+    assert_int_equal(add_bytes(h, h->elf.bytes, h->elf.len), RC_OK);
+    assert_int_equal(scratch_sh(&h->scratch, "touch images/sha256/*"), 0);
+    let_it_settle(h);
+    for (int n = 0; n < 3; n++) {
+        assert_int_equal(ask(h, &looks), RC_OK);
+        assert_int_equal(looks, 0);
+    }
+    assert_int_equal(scratch_sh(&h->scratch, "touch images/sha256/*"), 0);
+    assert_int_equal(ask(h, &looks), RC_OK);
+    assert_int_equal(looks, 1);
+    image_store_close(h->store);
+    open_store(h);
+    assert_int_equal(ask(h, &looks), RC_OK);
+    assert_int_equal(looks, 1);
+}
+
+static void other_content_of_the_same_size_is_damage_until_it_is_added_again(void **state)
+{
+    struct house *h = *state;
+    size_t last = h->elf.len - 1;
+    unsigned looks;
+
+    assert_int_equal(add_bytes(h, h->elf.bytes, h->elf.len), RC_OK);
+    let_it_settle(h);
+    write_byte(h, last, h->elf.bytes[last] ^ 1);
+    assert_int_equal(ask(h, &looks), RC_MALFORMED);
+    assert_int_equal(looks, 1);
+    let_it_settle(h);
+    assert_int_equal(ask(h, &looks), RC_MALFORMED);
+    assert_int_equal(add_bytes(h, h->elf.bytes, h->elf.len), RC_OK);
+    assert_int_equal(ask(h, &looks), RC_OK);
+}
+
+/* As fast as it can be: before Linux 6.13 an inode's times do not tell such changes apart. */
+static void changes_in_a_row_are_each_seen(void **state)
+{
+    struct house *h = *state;
+    unsigned looks;
+
+    assert_int_equal(add_bytes(h, h->elf.bytes, h->elf.len), RC_OK);
+    for (int n = 0; n < 50; n++) {
+        write_byte(h, 0, h->elf.bytes[0] ^ 1);
+        assert_int_equal(ask(h, &looks), RC_MALFORMED);
+        write_byte(h, 0, h->elf.bytes[0]);
+        assert_int_equal(ask(h, &looks), RC_OK);
+    }
+}
+
+static void an_image_may_go_or_be_added_again_while_it_is_looked_at(void **state)
+{
+    struct house *h = *state;
+    unsigned looks;
+    int fd;
+
+    assert_int_equal(add_bytes(h, h->elf.bytes, h->elf.len), RC_OK);
+    write_byte(h, 0, 0);
+    assert_int_equal(image_store_fd(h->store, h->facts.sha256, h->elf.len, &fd), RC_AGAIN);
+    assert_int_equal(image_store_remove(h->store, h->facts.sha256), RC_OK);
+    assert_int_equal(add_bytes(h, h->elf.bytes, h->elf.len), RC_OK);
+    assert_int_equal(ask(h, &looks), RC_OK);
+    write_byte(h, 0, 0);
+    assert_int_equal(image_store_fd(h->store, h->facts.sha256, h->elf.len, &fd), RC_AGAIN);
+    uv_run(&h->loop, UV_RUN_DEFAULT);
+    assert_int_equal(image_store_remove(h->store, h->facts.sha256), RC_OK);
+    assert_int_equal(ask(h, &looks), RC_NOT_FOUND);
+}
+
 static void a_name_that_is_no_hash_is_never_opened(void **state)
 {
     struct house *h = *state;
@@ -347,6 +483,10 @@ int main(void)
         TEST(a_crash_before_the_rename_is_swept_at_the_next_start),
         TEST(an_image_that_no_row_knows_is_swept),
         TEST(an_image_removed_while_it_is_added_is_not_said_to_be_there),
+        TEST(content_is_looked_at_once_and_after_each_change),
+        TEST(other_content_of_the_same_size_is_damage_until_it_is_added_again),
+        TEST(changes_in_a_row_are_each_seen),
+        TEST(an_image_may_go_or_be_added_again_while_it_is_looked_at),
         TEST(a_name_that_is_no_hash_is_never_opened),
         TEST(a_state_folder_that_is_not_there_is_said),
     };
