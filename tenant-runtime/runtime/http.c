@@ -45,6 +45,7 @@ static struct rk_request *request_new(struct conn *c)
     }
     memset(req, 0, offsetof(struct rk_request, text));
     req->conn = c;
+    req->body_ms = limit_ms(LIMIT_READ_MS, rk_app.read_ms);
     return req;
 }
 
@@ -273,6 +274,26 @@ void http_deadline(struct conn *c)
     }
 }
 
+/* One that comes in drops holds a request's place as one that stops does: so waiting takes of one
+ * account, which bytes fill up again. */
+static enum rc wait_for_body(struct rk_request *req)
+{
+    uint64_t since = rk_now_ns(), waited;
+    enum rc rc = conn_wait(req->conn, CONN_WAIT_READ, req->body_ms);
+
+    waited = (rk_now_ns() - since) / TIMER_MS;
+    req->body_ms -= waited < req->body_ms ? (uint32_t)waited : req->body_ms;
+    return rc;
+}
+
+static void body_came(struct rk_request *req, size_t n)
+{
+    uint32_t most = limit_ms(LIMIT_READ_MS, rk_app.read_ms);
+    uint64_t ms = req->body_ms + (uint64_t)n * 1000 / LIMIT_READ_RATE;
+
+    req->body_ms = ms < most ? (uint32_t)ms : most;
+}
+
 enum rc http_read_body(struct rk_request *req, void *buf, size_t size, size_t *n)
 {
     struct conn *c = req->conn;
@@ -296,7 +317,7 @@ enum rc http_read_body(struct rk_request *req, void *buf, size_t size, size_t *n
         if (rc == RC_AGAIN) {
             rc = answer_flush(req);
             if (!rc)
-                rc = conn_wait(c, CONN_WAIT_READ, limit_ms(LIMIT_READ_MS, rk_app.read_ms));
+                rc = wait_for_body(req);
             if (rc == RC_TIMEDOUT)
                 req->body_fault = 408;
             else if (rc)
@@ -313,6 +334,7 @@ enum rc http_read_body(struct rk_request *req, void *buf, size_t size, size_t *n
             len = size;
         rc = http_parser_body(&c->http.parser, req, data, len, &used, buf, n);
         conn_take(c, used);
+        body_came(req, *n);
         if (rc)
             req->body_fault = 400;
         else if (rk_app.max_body && req->body_read > rk_app.max_body)

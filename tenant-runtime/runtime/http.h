@@ -56,6 +56,7 @@ struct rk_request {
     int body_fault;     /* status of what is wrong with it; 0: nothing */
     int64_t length;     /* -1: chunked */
     uint64_t body_read; /* bytes */
+    uint32_t body_ms;   /* that may still be waited for more of it */
     uint32_t overhead;  /* bytes of framing since the last byte of body */
     uint8_t *sink;      /* where the parser puts body bytes; borrowed for one call */
     size_t sink_len;
