@@ -37,7 +37,7 @@ struct fleet;
     X(max_waiting, 16384, 1, 1u << 24)     \
     X(crashes, 3, 1, 1000)                 \
     X(trial_crashes, 3, 1, 1000)           \
-    X(log_lines, 200, 1, 100000)           \
+    X(log_lines, 200, 1, 8192)             \
     X(log_size_kib, 1024, 4, 1u << 20)
 
 #define FLEET_DEADLINES(X)             \

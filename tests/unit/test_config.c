@@ -64,6 +64,7 @@ static void what_is_wrong_is_named_and_nothing_is_taken(void **state)
         {"[nowhere]\n", "nowhere"},
         {"[limits]\nmax_runing = 1\n", "max_runing"},
         {"[limits]\nmax_running = 0\n", "from 1 to 1000000"},
+        {"[limits]\nlog_lines = 8193\n", "from 1 to 8192"},
         {"[limits]\nmax_running = '7'\n", "max_running"},
         {"[limits]\nchannels = 65\n", "channels"},
         {"[limits]\nmax_running = 9223372036854775807\n", "max_running"},
