@@ -16,8 +16,8 @@
 #include "tls-front/worker.h"
 
 #define TABLE_MIN 64u
-/* A handshake that made us sign is not ended to make room before it has had this
- * long: under a load that is honest all would be ended half-way. */
+/* What made us sign is not ended to make room before it has had this long, nor a wait for a tenant:
+ * under a load that is honest all would be ended half-way. */
 #define HANDSHAKE_GRACE_MS 1000u
 
 struct conns {
@@ -142,40 +142,33 @@ static void peer_name(struct conn *c, struct sockaddr_storage *addr)
     }
 }
 
-/* No accept() may ever fail for want of a descriptor: libuv would open one, which
- * the system call filter does not forgive. */
-static bool is_last_file(const struct conn *c)
-{
-    uv_os_fd_t fd;
-
-    return uv_fileno((const uv_handle_t *)&c->tcp, &fd) != 0 || fd >= c->w->client_files;
-}
-
-/* Nobody keeps others out by coming and saying nothing: the oldest of those makes room,
- * else the oldest that does not go on with its handshake. */
+/* Nobody keeps others out by coming and saying nothing: the oldest of those makes room, else the
+ * oldest that does not go on with its handshake, else the oldest whose tenant does not come up. */
 static bool make_room(struct worker *w, const struct conn *newcomer)
 {
-    struct conn *c, *silent = NULL, *slow = NULL;
+    struct conn *c, *slow = NULL, *waiting = NULL;
 
     TAILQ_FOREACH(c, &w->conns->opening, opened)
     {
-        if (c == newcomer)
-            break; /* it is the last */
-        if (c->sm.state == CONN_HELLO) {
-            silent = c;
+        if (c->sm.state == CONN_HELLO) /* at the latest the newcomer */
             break;
-        }
+        if (uv_now(&w->loop) - c->since_ms < HANDSHAKE_GRACE_MS)
+            continue;
         /* Who waits for our own signature is not slow. */
-        if (!slow && c->sm.state == CONN_HANDSHAKE && !handshake_unsigned(c->opening->handshake) &&
-            uv_now(&w->loop) - c->shaking_ms >= HANDSHAKE_GRACE_MS)
+        if (!slow && c->sm.state == CONN_HANDSHAKE && !handshake_unsigned(c->opening->handshake))
             slow = c;
+        if (!waiting && c->sm.state == CONN_WAKING)
+            waiting = c;
     }
-    c = silent ? silent : slow;
-    if (!c)
-        return false;
-    OPENED(c, refused_limit);
-    conn_close(c, CONN_RST);
-    return true;
+    if (c == newcomer)
+        c = slow;
+    if (c) {
+        OPENED(c, refused_limit);
+        conn_close(c, CONN_RST);
+    } else if (waiting) {
+        opening_give_up(waiting);
+    }
+    return c || waiting;
 }
 
 static bool within_limits(struct conn *c, const struct sockaddr_storage *addr)
@@ -186,7 +179,7 @@ static bool within_limits(struct conn *c, const struct sockaddr_storage *addr)
         OPENED(c, refused_rate);
         return false;
     }
-    if (w->conns->count > w->options->max_connections || is_last_file(c) ||
+    if (w->conns->count > w->options->max_connections || worker_is_last_file(w, &c->tcp) ||
         (COUNT(w, handshakes) > w->options->max_handshakes && !make_room(w, c))) {
         OPENED(c, refused_limit);
         return false;

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/queue.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -27,7 +28,8 @@ static struct {
     uv_tcp_t listener;
     bool open;
     int acme;
-    unsigned conns;
+    TAILQ_HEAD(, visit) visits; /* those that have not ended, oldest first */
+    unsigned count;
 } http;
 
 struct visit {
@@ -40,6 +42,7 @@ struct visit {
     char answer[ANSWER_MAX];
     uv_write_t write;
     uv_shutdown_t shutdown;
+    TAILQ_ENTRY(visit) entry;
 };
 
 /*----- a visit's end -----*/
@@ -48,16 +51,16 @@ static void on_closed(uv_handle_t *handle)
 {
     struct visit *v = handle->data;
 
-    if (--v->handles > 0)
-        return;
-    http.conns--;
-    free(v);
+    if (--v->handles == 0)
+        free(v);
 }
 
 static void end(struct visit *v)
 {
     if (uv_is_closing((uv_handle_t *)&v->tcp))
         return;
+    TAILQ_REMOVE(&http.visits, v, entry);
+    http.count--;
     uv_close((uv_handle_t *)&v->tcp, on_closed);
     uv_close((uv_handle_t *)&v->timer, on_closed);
 }
@@ -181,6 +184,11 @@ static bool find_host(const char *fields, char out[HELLO_NAME_MAX + 1])
     return seen;
 }
 
+static void answer_bad(struct visit *v)
+{
+    answer_text(v, "400 Bad Request", "this is no request that is understood here\n");
+}
+
 static void on_request(struct visit *v)
 {
     char *line_end = strstr(v->request, "\r\n"), *path, *rest;
@@ -209,7 +217,7 @@ static void on_request(struct visit *v)
     answer_redirect(v, host, path, len);
     return;
 bad:
-    answer_text(v, "400 Bad Request", "this is no request that is understood here\n");
+    answer_bad(v);
 }
 
 static void on_room(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)
@@ -229,7 +237,11 @@ static void on_bytes(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
     struct visit *v = stream->data;
 
     (void)buf;
-    if (n < 0) { /* also UV_ENOBUFS: too long */
+    if (n == UV_ENOBUFS) {
+        answer_text(v, "431 Request Header Fields Too Large", "too long\n");
+        return;
+    }
+    if (n < 0) {
         end(v);
         return;
     }
@@ -237,8 +249,10 @@ static void on_bytes(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
         return;
     v->len += (size_t)n;
     v->request[v->len] = '\0';
-    if (strstr(v->request, "\r\n\r\n")) /* never, when there is a NUL before it */
+    if (strstr(v->request, "\r\n\r\n"))
         on_request(v);
+    else if (strlen(v->request) < v->len)
+        answer_bad(v);
 }
 
 static void on_connection(uv_stream_t *listener, int status)
@@ -253,8 +267,10 @@ static void on_connection(uv_stream_t *listener, int status)
     CHECK(uv_timer_init(&http.w->loop, &v->timer) == 0);
     v->tcp.data = v->timer.data = v;
     v->handles = 2;
-    http.conns++;
-    if (uv_accept(listener, (uv_stream_t *)&v->tcp) != 0 || http.conns > HTTP_CONNS_MAX ||
+    TAILQ_INSERT_TAIL(&http.visits, v, entry);
+    if (++http.count > HTTP_CONNS_MAX) /* nobody keeps others out by staying */
+        end(TAILQ_FIRST(&http.visits));
+    if (uv_accept(listener, (uv_stream_t *)&v->tcp) != 0 || worker_is_last_file(http.w, &v->tcp) ||
         uv_timer_start(&v->timer, on_late, HTTP_SECONDS * 1000ull, 0) != 0 ||
         uv_read_start((uv_stream_t *)&v->tcp, on_room, on_bytes) != 0)
         end(v);
@@ -267,6 +283,7 @@ enum rc http_listen(struct worker *w, int listener, int acme)
     http.w = w;
     http.acme = acme;
     http.open = true;
+    TAILQ_INIT(&http.visits);
     CHECK(uv_tcp_init(&w->loop, &http.listener) == 0);
     r = uv_tcp_open(&http.listener, listener);
     if (r == 0)

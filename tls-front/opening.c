@@ -64,14 +64,17 @@ static void on_handshake_late(uv_timer_t *timer)
     conn_close(c, CONN_RST);
 }
 
+void opening_give_up(struct conn *c)
+{
+    wake_leave(c->w, c);
+    opening_on_refused(c, RC_TIMEDOUT);
+}
+
 /* No word of roomkeyd, or no instance: with a route the client gets a page, for
  * which the handshake must be over first; without one there is no certificate. */
 static void on_wake_late(uv_timer_t *timer)
 {
-    struct conn *c = timer->data;
-
-    wake_leave(c->w, c);
-    opening_on_refused(c, RC_TIMEDOUT);
+    opening_give_up(timer->data);
 }
 
 void opening_on_refused(struct conn *c, enum rc why)
@@ -251,7 +254,7 @@ static void on_route_known(struct conn *c, struct route *r)
         return;
     }
     sm_move(&c->sm, CONN_HANDSHAKE);
-    c->shaking_ms = uv_now(&c->w->loop);
+    c->since_ms = uv_now(&c->w->loop);
     conn_deadline(c, c->w->options->handshake_timeout * 1000ull, on_handshake_late);
     shake(c);
 }
@@ -310,6 +313,7 @@ static void shake(struct conn *c)
         o->times.handshake_us = since_first(o);
         conn_stop(c);
         sm_move(&c->sm, CONN_WAKING);
+        c->since_ms = uv_now(&c->w->loop);
         proceed(c);
     }
 }

@@ -43,6 +43,9 @@ struct opening {
 void opening_begin(struct conn *c);
 void opening_free(struct conn *c); /* c->opening may be NULL */
 
+/* It has waited for roomkeyd, or for its tenant, long enough: an alert, or the 503 page. */
+void opening_give_up(struct conn *c);
+
 /* From wake.c. */
 void opening_on_route(struct conn *c, struct route *r);
 /* Times are clock_us(), 0 when the instance was awake. */

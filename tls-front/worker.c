@@ -168,6 +168,13 @@ static void raise_files(struct worker *w)
                     (unsigned long long)r.rlim_max, w->options->max_connections);
 }
 
+bool worker_is_last_file(const struct worker *w, const uv_tcp_t *tcp)
+{
+    uv_os_fd_t fd;
+
+    return uv_fileno((const uv_handle_t *)tcp, &fd) != 0 || fd >= w->client_files;
+}
+
 static enum rc serve(struct worker *w, const struct worker_start *start)
 {
     struct link_msg listening = {.type = LINK_LISTENING};

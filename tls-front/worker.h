@@ -57,6 +57,10 @@ struct worker_start {
     struct ticket_secrets secrets;
 };
 
+/* A client must not have this one: no accept() may ever fail for want of a descriptor, as libuv
+ * would open one then, which the system call filter does not forgive. */
+bool worker_is_last_file(const struct worker *w, const uv_tcp_t *tcp);
+
 __attribute__((noreturn)) void worker_run(const struct worker_start *start);
 
 #endif

@@ -14,7 +14,7 @@ import time
 import pytest
 
 from clients import Account, Client, metrics, raw, rest_of
-from house import House, assert_bounded, in_threads, many, resident, until
+from house import DEADLINE, House, assert_bounded, in_threads, many, resident, until
 from test_keys import agent_of
 from tls_wire import HANDSHAKE, client_hello, records
 
@@ -166,6 +166,28 @@ def test_who_waits_for_our_own_signature_makes_no_room(make_house):
     finally:
         os.kill(agent, signal.SIGCONT)
     waiting.shake()
+
+
+def test_who_waits_for_a_tenant_that_does_not_come_up_makes_room(make_house):
+    """One tenant that hangs keeps nobody from another. Seen to fail: without make_room()'s look at CONN_WAKING."""
+    house = make_house(front=["--max-handshakes", "3", "--rate", "0"])
+    house.add_images("hanging:1.0.0", "probe:1.0.0")
+    house.add_tenant("hanging", "hanging:1.0.0", "--wake-timeout", "300s")
+    house.add_tenant("globex")
+    served(house)
+    waiting = [Client(house, "hanging.localhost").shake() for _ in range(3)]
+
+    def let_in():
+        try:
+            served(house)
+            return True
+        except (OSError, AssertionError):
+            return False
+
+    until(let_in, "somebody else is served")
+    first = select.select([c.sock for c in waiting], [], [], DEADLINE)[0]
+    assert first == [waiting[0].sock]
+    assert waiting[0].rest().startswith(b"HTTP/1.1 503 ")
 
 
 def test_many_aborted_handshakes_leave_nothing(house):
