@@ -16,6 +16,7 @@ struct house {
     struct scratch scratch;
     uv_loop_t loop;
     struct registry *registry;
+    struct image_store *images;
     struct backend *backend;
     struct front_server *server;
     struct fleet *fleet;
@@ -30,10 +31,12 @@ static int set_up(void **state)
     scratch_make(&h->scratch);
     assert_int_equal(uv_loop_init(&h->loop), 0);
     assert_int_equal(registry_open(h->scratch.dir, &h->registry, &no), RC_OK);
+    assert_int_equal(image_store_open(&h->loop, h->scratch.dir, &h->images, &no), RC_OK);
     h->backend = fake_backend_new();
     assert_int_equal(front_server_open(&h->loop, h->scratch.dir, &h->server, &no), RC_OK);
     config.loop = &h->loop;
     config.registry = h->registry;
+    config.images = h->images;
     config.backend = h->backend;
     config.front = front_server_front(h->server);
     config.state_dir = h->scratch.dir;
@@ -53,6 +56,7 @@ static int tear_down(void **state)
     fleet_close(h->fleet);
     fake_backend_free(h->backend);
     uv_run(&h->loop, UV_RUN_DEFAULT);
+    image_store_close(h->images);
     assert_int_equal(uv_loop_close(&h->loop), 0);
     registry_close(h->registry);
     scratch_remove(&h->scratch);
