@@ -3,7 +3,7 @@
  *
  * Seen to fail: with any failure of mmap() taken for the tenant's (map()); without the answer of
  * uv_poll_init() or uv_poll_start() looked at; with IDLE_RINGS_MAX alone, whatever there was to
- * ring for. */
+ * ring for, frames or room. */
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -223,6 +223,30 @@ static void a_doorbell_may_ring_once_more_for_each_frame(void **state)
     }
 }
 
+/* A tenant takes what stands in its ring, and rings as it was asked to, while a client fills it. */
+static void a_doorbell_may_ring_each_time_that_there_is_room(void **state)
+{
+    static const char data[8000];
+    struct conn c = {.w = &w, .reset = true, .id = 1ull << 32}; /* it wants to say RESET */
+    struct ring_span span;
+    struct mux_head head;
+
+    (void)state;
+    greet();
+    for (int n = 0; n < 6000; n++) {
+        while (mux_put(&acme.channel->ring, MUX_DATA, c.id, data, sizeof data) == RC_OK)
+            ;
+        channel_join(acme.channel, &c);
+        channel_block(acme.channel, &c);
+        assert_true(c.blocked);
+        while (mux_next(&tenant.ring, &head, &span) == RC_OK)
+            mux_consume(&tenant.ring, &head);
+        c.handles = 1; /* it is not freed */
+        ring();
+        assert_true(is_heard() && !c.blocked && !c.channel);
+    }
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -231,6 +255,7 @@ int main(void)
         TEST(a_doorbell_that_cannot_be_polled_is_not_the_tenants_fault),
         TEST(a_doorbell_that_rings_for_nothing_is_a_lie),
         TEST(a_doorbell_may_ring_once_more_for_each_frame),
+        TEST(a_doorbell_may_ring_each_time_that_there_is_room),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
