@@ -203,8 +203,6 @@ static const struct packet_ops ops = {on_message, on_lost, on_closed};
 
 void orch_connected(struct worker *w, int fd)
 {
-    struct control_msg m = {.type = CONTROL_HELLO};
-
     if (w->orch->state != ABSENT || w->orch->over) {
         close(fd);
         return;
@@ -215,12 +213,6 @@ void orch_connected(struct worker *w, int fd)
     }
     w->orch->state = GREETING;
     memset(w->orch->told, 0, sizeof w->orch->told);
-    m.hello.control_version = CONTROL_VERSION;
-    m.hello.mux_version = MUX_VERSION;
-    m.hello.handover_version = HANDOVER_VERSION;
-    m.hello.worker = (uint16_t)w->index;
-    m.hello.pid = (uint32_t)getpid();
-    put(w, &m);
 }
 
 void orch_close(struct worker *w)

@@ -1,7 +1,7 @@
 /* The worker's end of the control socket (common/core/control.h).
  *
- * Happy path: the parent hands over a connected socket; HELLO, WELCOME, HOLDING
- * for each channel, SYNCED; then wakes are sent (again) and answers dispatched.
+ * Happy path: the parent hands over a connected socket on which it has said HELLO;
+ * WELCOME, HOLDING for each channel, SYNCED; then wakes are sent (again) and answers dispatched.
  * Once a second: ACTIVITY of each channel that moved, STATS when they changed.
  *
  * Failure modes: roomkeyd goes away, makes no sense, or is of another version

@@ -14,6 +14,9 @@
 #include <unistd.h>
 
 #include "common/core/check.h"
+#include "common/core/control.h"
+#include "common/core/handover.h"
+#include "common/core/mux.h"
 #include "common/core/secret.h"
 #include "common/host/clock.h"
 #include "common/host/log.h"
@@ -232,11 +235,32 @@ static void reap(struct parent *p)
 
 /*----- sockets to roomkeyd, on behalf of children -----*/
 
+/* Says whose the socket is, for the child: one that was taken over is not asked who it is, and so
+ * cannot be given the channels of another. */
+static bool greet(const struct parent *p, const struct child *c, int fd)
+{
+    struct control_msg m = {.type = CONTROL_HELLO};
+    uint8_t buf[CONTROL_SIZE_MAX];
+    size_t len;
+
+    m.hello.control_version = CONTROL_VERSION;
+    m.hello.mux_version = MUX_VERSION;
+    m.hello.handover_version = HANDOVER_VERSION;
+    m.hello.worker = c == &p->agent ? 0 : (uint16_t)(c - p->child);
+    m.hello.pid = (uint32_t)c->pid;
+    CHECK(control_encode(&m, buf, sizeof buf, &len) == RC_OK);
+    return packet_write(fd, buf, len, NULL, 0) == RC_OK;
+}
+
 static void connect_orch(struct parent *p, struct child *c)
 {
     const char *name = c == &p->agent ? "agent.sock" : "front.sock";
     int fd = listen_orch(p->o.run, name);
 
+    if (fd >= 0 && !greet(p, c, fd)) {
+        close(fd);
+        fd = -1;
+    }
     if (fd >= 0) {
         c->orch_at = 0;
         c->orch_given = clock_us();

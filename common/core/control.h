@@ -25,7 +25,7 @@
 
 /* w>o: worker to orchestrator; o>w: orchestrator to worker; k: the key agent. */
 enum control_type {
-    CONTROL_HELLO = 1,       /* w>o, k>o first */
+    CONTROL_HELLO = 1,       /* w>o, k>o first; by the front's parent, for its child */
     CONTROL_WELCOME = 2,     /* o>w, o>k answers HELLO */
     CONTROL_HOLDING = 3,     /* w>o after WELCOME: a channel it still uses */
     CONTROL_SYNCED = 4,      /* w>o after the last HOLDING */

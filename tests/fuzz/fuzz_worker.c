@@ -170,9 +170,9 @@ static void hear(void)
         struct control_msg m;
 
         CHECK(control_decode(buf, len, &m) == RC_OK && nfds == 0);
-        CHECK(m.type == CONTROL_HELLO || m.type == CONTROL_HOLDING || m.type == CONTROL_SYNCED ||
-              m.type == CONTROL_WAKE || m.type == CONTROL_ACTIVITY || m.type == CONTROL_RELEASED ||
-              m.type == CONTROL_BUSY || m.type == CONTROL_COMPLAINT || m.type == CONTROL_STATS);
+        CHECK(m.type == CONTROL_HOLDING || m.type == CONTROL_SYNCED || m.type == CONTROL_WAKE ||
+              m.type == CONTROL_ACTIVITY || m.type == CONTROL_RELEASED || m.type == CONTROL_BUSY ||
+              m.type == CONTROL_COMPLAINT || m.type == CONTROL_STATS);
         if (m.type == CONTROL_WAKE)
             wake = m.wake.request;
         /* Or this roomkeyd has given it something that is no channel, or a frame was of a

@@ -1,8 +1,11 @@
-/* What the front does for itself: plain HTTP, limits, a worker that dies. */
+/* What the front does for itself: plain HTTP, limits, a worker that dies or was taken over.
+ *
+ * Seen to fail: HELLO said by the worker again. */
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -89,6 +92,40 @@ static void a_worker_that_is_killed_is_replaced_on_the_same_port(void **state)
     rig_tenant_free(&t);
 }
 
+/* Else one that was taken over could be given the channels of another. */
+static void a_worker_cannot_say_which_it_is(void **state)
+{
+    union {
+        struct cmsghdr align;
+        char space[CMSG_SPACE(sizeof(struct ucred))];
+    } control;
+    uint8_t buf[CONTROL_SIZE_MAX];
+    struct iovec iov = {.iov_base = buf, .iov_len = sizeof buf};
+    struct msghdr msg = {.msg_iov = &iov,
+                         .msg_iovlen = 1,
+                         .msg_control = control.space,
+                         .msg_controllen = sizeof control.space};
+    const int on = 1;
+    struct control_msg m;
+    struct ucred who;
+    ssize_t n;
+
+    (void)state;
+    rig_start(&rig, NULL);
+    assert_int_equal(setsockopt(rig.listener, SOL_SOCKET, SO_PASSCRED, &on, sizeof on), 0);
+    close(rig.orch);
+    rig.orch = accept4(rig.listener, NULL, NULL, SOCK_CLOEXEC); /* the worker's next */
+    n = recvmsg(rig.orch, &msg, 0);
+    assert_true(n > 0);
+    assert_int_equal(control_decode(buf, (size_t)n, &m), RC_OK);
+    assert_int_equal(m.type, CONTROL_HELLO);
+    assert_int_equal(m.hello.pid, rig.worker);
+    assert_int_equal(CMSG_FIRSTHDR(&msg)->cmsg_type, SCM_CREDENTIALS);
+    memcpy(&who, CMSG_DATA(CMSG_FIRSTHDR(&msg)), sizeof who);
+    assert_int_equal(who.pid, rig.front); /* its parent has said so */
+    rig_stop(&rig);
+}
+
 static void a_source_that_comes_too_often_is_turned_away(void **state)
 {
     static const char *const extra[] = {"--rate", "2", NULL};
@@ -166,6 +203,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(plain_http_redirects_and_serves_challenges_and_nothing_else),
         cmocka_unit_test(a_worker_that_is_killed_is_replaced_on_the_same_port),
+        cmocka_unit_test(a_worker_cannot_say_which_it_is),
         cmocka_unit_test(a_source_that_comes_too_often_is_turned_away),
         cmocka_unit_test(clients_do_not_get_the_last_descriptors),
         cmocka_unit_test(a_hello_that_does_not_come_is_not_waited_for),

@@ -103,7 +103,6 @@ static void orch_begin(struct house *h)
 
     assert_int_equal(from_agent(h).type, LINK_WANT_ORCH);
     h->orch = pair_with(h, LINK_ORCH, 0);
-    orch_hear(h, CONTROL_HELLO);
     m.welcome.control_version = CONTROL_VERSION;
     m.welcome.mux_version = MUX_VERSION;
     m.welcome.handover_version = HANDOVER_VERSION;

@@ -8,8 +8,6 @@
 
 #include "common/core/check.h"
 #include "common/core/control.h"
-#include "common/core/handover.h"
-#include "common/core/mux.h"
 #include "common/host/clock.h"
 #include "common/host/log.h"
 #include "common/host/packet.h"
@@ -110,20 +108,12 @@ static void ask_all(void)
 
 void agent_orch_connected(int fd)
 {
-    struct control_msg m = {.type = CONTROL_HELLO};
-
     if (orch.fd >= 0) {
         close(fd);
         return;
     }
     orch.fd = fd;
     orch.state = GREETING;
-    m.hello.control_version = CONTROL_VERSION;
-    m.hello.mux_version = MUX_VERSION;
-    m.hello.handover_version = HANDOVER_VERSION;
-    m.hello.pid = (uint32_t)getpid();
-    if (!say(&m))
-        lost();
 }
 
 int agent_orch_fd(void)
