@@ -11,6 +11,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "common/host/log.h"
@@ -44,6 +45,16 @@ static enum rc empty_root(const struct sandbox *s)
     return RC_OK;
 }
 
+/* Above an open folder that is not the root, there is a way up. */
+static enum rc enter_root(const struct sandbox *s)
+{
+    if (s->files < 0)
+        return empty_root(s);
+    return fchdir(s->files) == 0 && chroot(".") == 0
+               ? RC_OK
+               : fail(s, "it cannot be locked into the folder that it serves");
+}
+
 static enum rc drop_user(const struct sandbox *s)
 {
     const struct passwd *pw = getpwnam(s->user ? s->user : s->standard_user);
@@ -62,7 +73,7 @@ static enum rc drop_user(const struct sandbox *s)
         log_error("%s: it does not run as root: give it another user", s->who);
         return RC_DENIED;
     }
-    if (empty_root(s))
+    if (enter_root(s))
         return RC_DENIED;
     if (setgroups(0, NULL) != 0 || setresgid(gid, gid, gid) != 0 || setresuid(uid, uid, uid) != 0)
         return fail(s, "it cannot change its user");
@@ -92,19 +103,25 @@ int sandbox_add_calls(scmp_filter_ctx ctx, const int *calls, size_t n)
 static int add_calls(scmp_filter_ctx ctx, const struct sandbox *s)
 {
     static const int calls[] = {
-        SCMP_SYS(clock_gettime), SCMP_SYS(write),
-        SCMP_SYS(recvmsg),       SCMP_SYS(sendmsg),
-        SCMP_SYS(close),         SCMP_SYS(fstat),
-        SCMP_SYS(pread64),       SCMP_SYS(munmap),
-        SCMP_SYS(brk),           SCMP_SYS(mremap),
-        SCMP_SYS(madvise),       SCMP_SYS(futex),
-        SCMP_SYS(getrandom),     SCMP_SYS(getpid),
-        SCMP_SYS(gettid),        SCMP_SYS(rt_sigprocmask),
-        SCMP_SYS(exit),          SCMP_SYS(exit_group),
-        SCMP_SYS(rt_sigreturn),  SCMP_SYS(restart_syscall),
+        SCMP_SYS(clock_gettime),   SCMP_SYS(write),
+        SCMP_SYS(recvmsg),         SCMP_SYS(close),
+        SCMP_SYS(fstat),           SCMP_SYS(pread64),
+        SCMP_SYS(munmap),          SCMP_SYS(brk),
+        SCMP_SYS(mremap),          SCMP_SYS(madvise),
+        SCMP_SYS(futex),           SCMP_SYS(getrandom),
+        SCMP_SYS(getpid),          SCMP_SYS(gettid),
+        SCMP_SYS(rt_sigprocmask),  SCMP_SYS(exit),
+        SCMP_SYS(exit_group),      SCMP_SYS(rt_sigreturn),
+        SCMP_SYS(restart_syscall),
     };
     int r = sandbox_add_calls(ctx, calls, sizeof calls / sizeof calls[0]);
 
+    /* Not sendmsg(): whoever closes a descriptor that is passed to him waits as long as SO_LINGER
+     * says.  And to nobody but the peer, as MSG_FASTOPEN is a connect(). */
+    if (!r)
+        r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(sendto), 2,
+                             SCMP_A3(SCMP_CMP_MASKED_EQ, UINT32_MAX, MSG_NOSIGNAL),
+                             SCMP_A4(SCMP_CMP_EQ, 0, 0));
     /* Memory is never made executable. */
     if (!r)
         r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(mmap), 1,

@@ -185,7 +185,7 @@ static enum rc serve(struct worker *w, const struct worker_start *start)
         rc = listen_all(w, start);
     /* Nothing is read before the loop runs. */
     if (!rc)
-        rc = worker_sandbox_enter(w->options->user, start->http >= 0 && start->acme >= 0);
+        rc = worker_sandbox_enter(w->options->user, start->http >= 0 ? start->acme : -1);
     if (!rc)
         rc = packet_send(&w->parent, &listening, sizeof listening, NULL, 0);
     if (!rc)

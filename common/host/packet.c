@@ -14,6 +14,8 @@
 /* A peer that floods us must not keep the loop from everyone else. */
 #define MESSAGES_PER_WAKE 32
 
+_Static_assert(PACKET_FDS_MAX % 2 == 0, "packet_read() has room for no more than it is given");
+
 struct packet_queued {
     struct packet_queued *next;
     size_t len, nfds;
@@ -52,8 +54,9 @@ enum rc packet_write(int fd, const void *buf, size_t len, const int *fds, size_t
         c->cmsg_len = CMSG_LEN(nfds * sizeof(int));
         memcpy(CMSG_DATA(c), fds, nfds * sizeof(int));
     }
+    /* Who sends no descriptor may have no call that could (tls-front/sandbox.c). */
     do {
-        n = sendmsg(fd, &msg, MSG_NOSIGNAL);
+        n = nfds > 0 ? sendmsg(fd, &msg, MSG_NOSIGNAL) : send(fd, buf, len, MSG_NOSIGNAL);
     } while (n < 0 && errno == EINTR);
     if (n == (ssize_t)len)
         return RC_OK;

@@ -20,7 +20,7 @@
 #include "common/core/rc.h"
 
 #define PACKET_SIZE_MAX  4096u
-#define PACKET_FDS_MAX   16u
+#define PACKET_FDS_MAX   16u /* even: the kernel fills what pads a control message, too */
 #define PACKET_QUEUE_MAX 4096u
 
 struct packet;

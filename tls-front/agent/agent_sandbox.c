@@ -15,6 +15,7 @@ enum rc agent_sandbox_enter(void)
     static const struct sandbox s = {.who = "key agent",
                                      .standard_user = AGENT_USER,
                                      .standard_uid = AGENT_UID,
+                                     .files = -1,
                                      .add_calls = add_calls};
 
     return sandbox_enter(&s);
