@@ -54,7 +54,7 @@ bool admin_number(const char *text, uint64_t *out)
 
     errno = 0;
     *out = strtoull(text, &end, 10);
-    return *text >= '0' && *text <= '9' && !*end && !errno;
+    return *text >= '0' && *text <= '9' && !*end && !errno && *out <= INT64_MAX;
 }
 
 void **admin_slot(struct admin_request *q)

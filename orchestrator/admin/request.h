@@ -67,7 +67,7 @@ const struct admin_body *admin_body(const struct admin_request *q);
 const char *admin_name(const struct admin_request *q);                     /* of the path */
 const char *admin_argument(struct admin_request *q, const char *argument); /* ?x=; may be NULL */
 bool admin_follows(struct admin_request *q);                               /* ?follow=1 */
-/* All of the text is an unsigned number. */
+/* All of the text is a number from 0 to INT64_MAX. */
 bool admin_number(const char *text, uint64_t *out);
 
 /* A place for the handler's own state between its calls; freed by nobody. */

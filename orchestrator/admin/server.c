@@ -42,6 +42,15 @@ __attribute__((format(printf, 2, 0))) static void on_log(void *arg, const char *
     log_debug("admin: %s", line);
 }
 
+/* A name would end at an escaped NUL and be another one: such a text stays as it is, and no name
+ * has a '%' in it. */
+static size_t unescape(void *arg, struct MHD_Connection *connection, char *text)
+{
+    (void)arg;
+    (void)connection;
+    return strstr(text, "%00") ? strlen(text) : MHD_http_unescape(text);
+}
+
 static void pump(struct admin *a);
 
 static void on_readable(uv_poll_t *poll, int status, int events)
@@ -83,10 +92,10 @@ static enum rc start(struct admin *a, int fd)
     a->daemon = MHD_start_daemon(
         MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG, 0, NULL, NULL,
         admin_on_request, a, MHD_OPTION_EXTERNAL_LOGGER, on_log, a, MHD_OPTION_LISTEN_SOCKET, fd,
-        MHD_OPTION_CONNECTION_LIMIT, ADMIN_CONNECTIONS_MAX, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-        (size_t)CONNECTION_MEMORY, MHD_OPTION_CONNECTION_TIMEOUT, QUIET_SECONDS,
-        MHD_OPTION_NOTIFY_CONNECTION, on_connection, a, MHD_OPTION_NOTIFY_COMPLETED,
-        admin_on_completed, a, MHD_OPTION_END);
+        MHD_OPTION_UNESCAPE_CALLBACK, unescape, a, MHD_OPTION_CONNECTION_LIMIT,
+        ADMIN_CONNECTIONS_MAX, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY,
+        MHD_OPTION_CONNECTION_TIMEOUT, QUIET_SECONDS, MHD_OPTION_NOTIFY_CONNECTION, on_connection,
+        a, MHD_OPTION_NOTIFY_COMPLETED, admin_on_completed, a, MHD_OPTION_END);
     if (!a->daemon) {
         close(fd);
         return RC_NOMEM;
