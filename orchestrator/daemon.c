@@ -50,6 +50,19 @@ struct house {
 
 /*----- before the loop -----*/
 
+/* Who may write to it could give roomkeyd another registry, and the front another roomkeyd. */
+static enum rc check_owner(const char *path, struct refusal *no)
+{
+    struct stat st;
+
+    if (stat(path, &st) == 0 && (st.st_uid == 0 || st.st_uid == geteuid()) &&
+        (st.st_mode & (S_IWGRP | S_IWOTH)) == 0)
+        return RC_OK;
+    refusal_what(no, RC_DENIED, "cannot use the folder %s", path);
+    refusal_why(no, "others than root and this user may write to it");
+    return refusal_todo(no, "chown it to root, and chmod go-w; or give another folder");
+}
+
 /* The folders above are made too; what cannot be made the last step reports. */
 static enum rc make_folder(const char *path, mode_t mode, const char *option, char *absolute,
                            struct refusal *no)
@@ -64,7 +77,7 @@ static enum rc make_folder(const char *path, mode_t mode, const char *option, ch
     if ((mkdir(path, mode) != 0 && errno != EEXIST) || !realpath(path, absolute) ||
         access(absolute, W_OK | X_OK) != 0)
         return files_refuse_folder(no, path, option);
-    return RC_OK;
+    return check_owner(absolute, no);
 }
 
 /* Three descriptors a channel, and a few more an instance. */

@@ -1,6 +1,7 @@
 """What an operator does: images, tenants, certificates, and what each refusal says."""
 
 import json
+import os
 import subprocess
 
 import pytest
@@ -229,3 +230,20 @@ def test_a_stranger_may_not_use_the_admin_socket(house):
                            "--unix-socket", str(house.run / "admin.sock"), "http://roomkey/v1/status"],
                           capture_output=True, text=True, timeout=DEADLINE)
     assert done.returncode != 0, done.stdout
+
+
+@pytest.mark.parametrize("which", ["state", "run"])
+@pytest.mark.parametrize("mode, owner", [(0o777, 0), (0o775, 0), (0o700, 65534)])
+def test_a_folder_that_others_may_write_to_is_not_used(tmp_path, which, mode, owner):
+    """Seen to fail: without check_owner() in daemon.c it serves."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can give a folder to another user")
+    folder = tmp_path / which
+    folder.mkdir()
+    folder.chmod(mode)
+    os.chown(folder, owner, owner)
+    done = subprocess.run([BUILD / "bin/roomkeyd", "--state", tmp_path / "state", "--run", tmp_path / "run"],
+                          capture_output=True, text=True, timeout=DEADLINE)
+    assert done.returncode == 1
+    assert f"cannot use the folder {folder}: others than root and this user may write to it; chown" in done.stderr
+    assert not (folder / "roomkeyd.lock").exists()
