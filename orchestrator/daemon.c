@@ -34,7 +34,7 @@ struct house {
     char helper[PATH_MAX];
     int run_lock; /* owned; the registry locks the state folder */
     uv_loop_t loop;
-    uv_signal_t term, interrupt;
+    uv_signal_t term, interrupt, hangup;
     struct registry *registry;
     struct image_store *images;
     struct cert_store *certs;
@@ -185,7 +185,10 @@ static void on_signal(uv_signal_t *signal, int number)
     if (h->ending)
         return;
     h->ending = true;
-    log_info("%s: %s", number == SIGTERM ? "SIGTERM" : "SIGINT",
+    log_info("%s: %s",
+             number == SIGTERM  ? "SIGTERM"
+             : number == SIGINT ? "SIGINT"
+                                : "SIGHUP",
              h->config->leave_instances ? "leaving the instances to the next roomkeyd"
                                         : "draining and stopping all instances");
     notify_send("STOPPING=1");
@@ -193,14 +196,24 @@ static void on_signal(uv_signal_t *signal, int number)
     fleet_stop(h->fleet, h->config->leave_instances, on_stopped, h);
 }
 
+/* As nohup(1) does. */
+static bool is_ignored(int number)
+{
+    struct sigaction now;
+
+    return sigaction(number, NULL, &now) == 0 && now.sa_handler == SIG_IGN;
+}
+
 static enum rc watch_signals(struct house *h, struct refusal *no)
 {
     uv_signal_init(&h->loop, &h->term);
     uv_signal_init(&h->loop, &h->interrupt);
-    h->term.data = h->interrupt.data = h;
+    uv_signal_init(&h->loop, &h->hangup);
+    h->term.data = h->interrupt.data = h->hangup.data = h;
     h->signals = true;
     if (uv_signal_start(&h->term, on_signal, SIGTERM) == 0 &&
-        uv_signal_start(&h->interrupt, on_signal, SIGINT) == 0)
+        uv_signal_start(&h->interrupt, on_signal, SIGINT) == 0 &&
+        (is_ignored(SIGHUP) || uv_signal_start(&h->hangup, on_signal, SIGHUP) == 0))
         return RC_OK;
     refusal_what(no, RC_IO, "cannot watch for signals");
     return refusal_why(no, "the loop refused");
@@ -323,6 +336,7 @@ static void close_all(struct house *h)
     if (h->signals) {
         uv_close((uv_handle_t *)&h->term, NULL);
         uv_close((uv_handle_t *)&h->interrupt, NULL);
+        uv_close((uv_handle_t *)&h->hangup, NULL);
     }
     uv_run(&h->loop, UV_RUN_DEFAULT);
     cert_store_close(h->certs);

@@ -201,6 +201,7 @@ void worker_run(const struct worker_start *start)
     signal(SIGPIPE, SIG_IGN);
     signal(SIGTERM, SIG_IGN); /* the parent says when; a terminal's ^C is for it too */
     signal(SIGINT, SIG_IGN);
+    signal(SIGHUP, SIG_IGN);
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
     if (serve(&w, start))

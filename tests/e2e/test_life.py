@@ -181,6 +181,23 @@ def test_a_ticket_is_good_at_every_worker_and_after_a_restart_of_one(make_house,
     assert all(resumed() for _ in range(12))
 
 
+def test_a_closed_terminal_is_a_clean_stop(make_house):
+    """Seen to fail: without SIGHUP in watch_signals() and in the front's open_all()."""
+    house = make_house(workers=2)
+    house.add_images("probe:1.0.0")
+    house.add_tenant("acme")
+    house.curl("acme", "/version")
+    machines = house.machines.running()
+    children = house.worker_pids()
+    for pid in children:
+        os.kill(pid, signal.SIGHUP)
+    house.curl("acme", "/version")
+    assert house.worker_pids() == children
+    assert house.front.stop(signal.SIGHUP) == 0
+    assert house.orchestrator.stop(signal.SIGHUP) == 0
+    assert not [m for m in machines if house.machines.exists(m)]
+
+
 def test_a_clean_stop_leaves_nothing(make_house):
     house = make_house(workers=2)
     house.add_images("probe:1.0.0")

@@ -268,6 +268,7 @@ void agent_run(const struct agent_start *start)
     signal(SIGPIPE, SIG_IGN);
     signal(SIGTERM, SIG_IGN); /* the parent says when; a terminal's ^C is for it too */
     signal(SIGINT, SIG_IGN);
+    signal(SIGHUP, SIG_IGN);
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
     parent = start->parent;
