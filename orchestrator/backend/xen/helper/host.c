@@ -1,6 +1,7 @@
 #include "orchestrator/backend/xen/helper/host.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum rc host_rc(int error)
@@ -54,6 +55,25 @@ enum rc host_open_xl(struct host *h)
         return RC_UNSUPPORTED;
     }
     return RC_OK;
+}
+
+bool host_cut_off(const struct host *h)
+{
+    char *path = h->xs ? xs_get_domain_path(h->xs, 0) : NULL;
+    bool answers = path != NULL;
+
+    free(path);
+    return h->xs && !answers;
+}
+
+void host_close(struct host *h)
+{
+    if (h->xl)
+        libxl_ctx_free(h->xl);
+    if (h->xs)
+        xs_close(h->xs);
+    h->xl = NULL;
+    h->xs = NULL;
 }
 
 int host_domains(struct host *h, uint32_t first, xc_domaininfo_t *out)

@@ -32,6 +32,11 @@ struct host {
 /* Each may be called again, and does what is left to be done. */
 RC_MUST_CHECK enum rc host_open(struct host *h);
 RC_MUST_CHECK enum rc host_open_xl(struct host *h);
+/* Whether xenstored, which was open, has hung up: no library opens it again.  Asks it, and waits.
+ */
+bool host_cut_off(const struct host *h);
+/* Lets go of xenstored and libxenlight, for the next to open them anew. */
+void host_close(struct host *h);
 
 /* Up to HOST_CHUNK domains from `first` on, by domid; their number, or -1. */
 int host_domains(struct host *h, uint32_t first, xc_domaininfo_t *out);

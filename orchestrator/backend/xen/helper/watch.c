@@ -287,7 +287,7 @@ static enum rc turn(struct watch *w)
         rc = on_news(w);
     if (!rc && now_ms() >= w->usage_ms) {
         w->usage_ms = now_ms() + XEN_USAGE_MS;
-        rc = sweep(w, true);
+        rc = host_cut_off(&w->host) ? RC_IO : sweep(w, true);
     }
     return rc;
 }

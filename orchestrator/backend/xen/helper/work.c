@@ -68,6 +68,8 @@ static enum rc perform(struct host *h, struct xen_job *job, int image, struct xe
     xl_log_forget(&h->log);
     if (job->type == XEN_JOB_PROBE)
         return probe_run(h, job, done);
+    if (host_cut_off(h))
+        host_close(h); /* another may have taken its place */
     rc = host_open_xl(h);
     if (rc)
         return answer_text(done, rc, "cannot reach Xen: %s; see roomkey doctor",
