@@ -53,12 +53,30 @@ enum rc files_refuse_folder(struct refusal *no, const char *path, const char *op
     return refusal_todo(no, "give one that may be written to with %s", option);
 }
 
+/* A new folder's name is in the one above it. */
+static bool make_folder(const char *path)
+{
+    char above[PATH_MAX];
+    bool ok;
+    int fd;
+
+    if (mkdir(path, 0700) != 0)
+        return errno == EEXIST;
+    snprintf(above, sizeof above, "%s", path);
+    *strrchr(above, '/') = '\0';
+    fd = open(above, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    ok = fd >= 0 && fsync(fd) == 0;
+    if (fd >= 0)
+        close(fd);
+    return ok;
+}
+
 enum rc files_folder(const char *state_dir, const char *name, int *fd, struct refusal *no)
 {
     char path[PATH_MAX];
 
     snprintf(path, sizeof path, "%s/%s", state_dir, name);
-    if (mkdir(path, 0700) == 0 || errno == EEXIST) {
+    if (make_folder(path)) {
         *fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         if (*fd >= 0)
             return RC_OK;

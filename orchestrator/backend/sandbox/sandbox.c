@@ -27,8 +27,10 @@ static bool is_ours(void *arg, uid_t uid)
 
 static void sweep_all(struct backend *b)
 {
-    sandbox_sweep(b->proc_fd, b->state, b->uid_base, b->uid_base + SANDBOX_UID_INSTANCE_MASK,
-                  is_ours, b);
+    uid_t last = b->uid_base + SANDBOX_UID_INSTANCE_MASK;
+
+    sandbox_sweep(b->proc_fd, b->state, b->uid_base, last, is_ours, b);
+    sandbox_cgroup_sweep(&b->cgroup, b->uid_base, last, is_ours, b);
 }
 
 static void sandbox_close(struct backend *b)

@@ -1,9 +1,11 @@
 #include "orchestrator/backend/sandbox/sandbox_cgroup.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -203,4 +205,24 @@ void sandbox_cgroup_remove(struct sandbox_cgroup *c, uid_t uid)
         return;
     name_of(uid, name);
     unlinkat(c->parent_fd, name, AT_REMOVEDIR);
+}
+
+void sandbox_cgroup_sweep(struct sandbox_cgroup *c, uid_t first, uid_t last,
+                          bool (*is_ours)(void *arg, uid_t uid), void *arg)
+{
+    int dir = c->parent_fd < 0 ? -1 : openat(c->parent_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *d = dir < 0 ? NULL : fdopendir(dir);
+    struct dirent *e;
+
+    if (!d) {
+        fd_close(&dir);
+        return;
+    }
+    while ((e = readdir(d))) {
+        unsigned long uid = strtoul(e->d_name, NULL, 10); /* 0: one of the kernel's files */
+
+        if (uid >= first && uid <= last && !is_ours(arg, (uid_t)uid))
+            unlinkat(c->parent_fd, e->d_name, AT_REMOVEDIR);
+    }
+    closedir(d);
 }

@@ -30,6 +30,10 @@ RC_MUST_CHECK enum rc sandbox_cgroup_make(struct sandbox_cgroup *c, uid_t uid, u
 bool sandbox_cgroup_was_full(struct sandbox_cgroup *c, uid_t uid);
 /* After its process is gone. */
 void sandbox_cgroup_remove(struct sandbox_cgroup *c, uid_t uid);
+/* Those of these users, both included, that are not ours and empty: of instances that ended while
+ * no orchestrator ran. */
+void sandbox_cgroup_sweep(struct sandbox_cgroup *c, uid_t first, uid_t last,
+                          bool (*is_ours)(void *arg, uid_t uid), void *arg);
 
 /* The parts, for tests on hosts without the controller. */
 bool sandbox_cgroup_parse_mount(const char *mountinfo, char *out, size_t size);

@@ -2,6 +2,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,6 +13,7 @@
 #include "orchestrator/backend/sandbox/sandbox_process.h"
 
 #define EXE_MAX 4096
+#define GONE_MS 1000 /* a killed process takes less, but for one that the disk holds */
 
 static bool read_exe(int proc, const char *process, char exe[EXE_MAX])
 {
@@ -36,6 +38,15 @@ static bool is_image(int proc, const char *process, const char *state)
            (read_exe(proc, "self", self) && strncmp(exe, self, strlen(self)) == 0);
 }
 
+/* Its cgroup can go when it has. */
+static void end(int pidfd)
+{
+    struct pollfd gone = {.fd = pidfd, .events = POLLIN};
+
+    if (syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0) == 0)
+        poll(&gone, 1, GONE_MS);
+}
+
 void sandbox_sweep(int proc, const char *state, uid_t uid_first, uid_t uid_last,
                    bool (*is_ours)(void *arg, uid_t uid), void *arg)
 {
@@ -58,7 +69,7 @@ void sandbox_sweep(int proc, const char *state, uid_t uid_first, uid_t uid_last,
         /* After pidfd_open: what is looked at is what is killed. */
         if (sandbox_process_read(proc, pid, &p) == RC_OK && p.uid >= uid_first &&
             p.uid <= uid_last && !is_ours(arg, p.uid) && is_image(proc, e->d_name, state))
-            syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0);
+            end(pidfd);
         close(pidfd);
     }
     closedir(d);

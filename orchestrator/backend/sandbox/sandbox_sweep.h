@@ -5,7 +5,7 @@
 #include <stdbool.h>
 #include <sys/types.h>
 
-/* Kills each process that has a user of [uid_first, uid_last], runs a file below
+/* Kills, and waits for, each process that has a user of [uid_first, uid_last], runs a file below
  * `state` (an absolute, resolved path) and whose user `is_ours` does not know.
  * Both marks, since neither can be changed by an instance, and a user number alone
  * might be another orchestrator's. */
