@@ -75,7 +75,7 @@ static struct image_look *make(struct image_looks *l, const char *sha256)
     look->looks = l;
     look->fd = -1;
     look->rc = RC_AGAIN;
-    RB_INSERT(image_look_tree, &l->known, look);
+    CHECK(!RB_INSERT(image_look_tree, &l->known, look));
     return look;
 }
 
