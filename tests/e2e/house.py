@@ -8,6 +8,7 @@ those of roomkeyd too; what is only many or much so that it lasts (`much`, `many
 """
 
 import atexit
+import contextlib
 import functools
 import json
 import os
@@ -270,14 +271,16 @@ class House:
 
     def worker_pids(self):
         """What the front has started, but for its key agent."""
-        found = []
+        return [pid for pid, name in self._front_children() if name != "roomkey-keys"]
+
+    def agent_pid(self):
+        """The front's key agent; None while there is none."""
+        return next((pid for pid, name in self._front_children() if name == "roomkey-keys"), None)
+
+    def _front_children(self):
         for pid in Path(f"/proc/{self.front.pid}/task/{self.front.pid}/children").read_text().split():
-            try:
-                if Path(f"/proc/{pid}/comm").read_text().strip() != "roomkey-keys":
-                    found.append(int(pid))
-            except OSError:
-                pass  # it has gone meanwhile
-        return found
+            with contextlib.suppress(OSError):  # it has gone meanwhile
+                yield int(pid), Path(f"/proc/{pid}/comm").read_text().strip()
 
     def remove(self):
         """Ends all that still runs.  Instances outlive a daemon, so they are ended by themselves."""

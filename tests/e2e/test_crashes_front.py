@@ -55,17 +55,10 @@ class Restart(Operation):
     """The parent starts another worker, and another agent."""
 
     def act(self):
-        for pid in (self.house.worker_pids()[0], agent(self.house)):
+        for pid in (self.house.worker_pids()[0], self.house.agent_pid()):
             os.kill(pid, signal.SIGKILL)
-        until(lambda: is_dead(self.house.front.pid) or self.house.worker_pids() and agent(self.house), "both are back")
+        until(lambda: is_dead(self.house.front.pid) or self.house.worker_pids() and self.house.agent_pid(), "both are back")
         assert self.house.curl("other", "/version") == "1.0.0\n"
-
-
-def agent(house):
-    for pid in Path(f"/proc/{house.front.pid}/task/{house.front.pid}/children").read_text().split():
-        if Path(f"/proc/{pid}/comm").read_text().strip() == "roomkey-keys":
-            return int(pid)
-    return None
 
 
 def instance_of(house, tenant):
@@ -76,7 +69,7 @@ def instance_of(house, tenant):
 # Who is killed; in what; whether the operation's own client may notice.
 VICTIMS = {
     "worker": (lambda house: house.worker_pids()[0], True),
-    "agent": (agent, False),
+    "agent": (lambda house: house.agent_pid(), False),
     "parent": (lambda house: house.front.pid, True),
     "instance": (lambda house: instance_of(house, "plain"), True),
 }
@@ -219,9 +212,9 @@ def test_a_worker_and_the_agent_are_killed_while_they_start(served):
 
     def renew():
         """True: one of the new ones died as well."""
-        for pid in (served.worker_pids()[0], agent(served)):
+        for pid in (served.worker_pids()[0], served.agent_pid()):
             os.kill(pid, signal.SIGKILL)
-        until(lambda: deaths() > 2 or agent(served) and served.worker_pids() and served.serves(), "one died again, or both are back")
+        until(lambda: deaths() > 2 or served.agent_pid() and served.worker_pids() and served.serves(), "one died again, or both are back")
         return deaths() > 2
 
     calls, missed = calls_of_child(served.front.pid, renew), 0
@@ -232,7 +225,7 @@ def test_a_worker_and_the_agent_are_killed_while_they_start(served):
         served.start_front()
         with at_child(served.front.pid, call):
             missed += not renew()
-        until(lambda: agent(served) and served.serves(), f"it is served after a death at {call}")
+        until(lambda: served.agent_pid() and served.serves(), f"it is served after a death at {call}")
     Ledger(served).check()
     remove_roots()
     print(f"killed in {len(calls)} states; {missed} did not come again")

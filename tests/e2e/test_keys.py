@@ -22,9 +22,8 @@ KINDS = ["ec", "ec384", "rsa"]
 def agent_of(house, before=None):
     """The pid of the key agent that is there; not this one."""
     def look():
-        children = Path(f"/proc/{house.front.pid}/task/{house.front.pid}/children").read_text().split()
-        agents = {int(pid) for pid in children} - set(house.worker_pids())
-        return next((pid for pid in agents if pid != before), None)
+        pid = house.agent_pid()
+        return pid if pid != before else None
 
     return until(look, "a key agent")
 
