@@ -19,7 +19,7 @@
 #define LIMIT_HEAD_MS   10000u /* from a request's first byte to its head's last: then 408 */
 #define LIMIT_READ_MS   60000u /* rk_read waits for a body: then 408; each byte buys time … */
 #define LIMIT_READ_RATE 500u   /* … a second for so many, up to LIMIT_READ_MS */
-#define LIMIT_WRITE_MS  60000u /* rk_write without a byte taken by the client: then RESET */
+#define LIMIT_WRITE_MS  60000u /* rk_write without 16 KiB taken by the client: then RESET */
 #define LIMIT_LINGER_MS 5000u  /* from our end of stream to the client's: then RESET */
 
 /* LIMIT_x_MS, or what the app says instead. */

@@ -60,7 +60,7 @@ struct rk_app {
     uint32_t idle_ms;  /* between requests: then close_notify (75 s) */
     uint32_t head_ms;  /* for a request's head, from its first byte: then 408 (10 s) */
     uint32_t read_ms;  /* for more of a body, in rk_read: then 408 (60 s); 500 bytes buy a second */
-    uint32_t write_ms; /* to take any more of an answer, in rk_write: then a reset (60 s) */
+    uint32_t write_ms; /* to take 16 KiB more of an answer, in rk_write: then a reset (60 s) */
 };
 
 /*----- the request -----*/
