@@ -132,7 +132,7 @@ struct image_files {
 static void on_image(void *arg, const char *name)
 {
     struct image_files *files = arg;
-    enum rc rc = RC_OK;
+    enum rc rc;
     int fd;
 
     if (!files_is_hash(name))
