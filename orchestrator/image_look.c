@@ -88,7 +88,7 @@ static bool same(const struct stat *a, const struct stat *b)
            a->st_ctim.tv_sec == b->st_ctim.tv_sec && a->st_ctim.tv_nsec == b->st_ctim.tv_nsec;
 }
 
-enum rc image_look_hash(int fd, const char *sha256)
+enum rc image_look_hash(int fd, const char *sha256, const atomic_bool *stop)
 {
     unsigned char piece[PIECE], hash[32];
     mbedtls_sha256_context sha;
@@ -100,9 +100,9 @@ enum rc image_look_hash(int fd, const char *sha256)
     mbedtls_sha256_init(&sha);
     bad = mbedtls_sha256_starts(&sha, 0);
     while (!bad && (n = pread(fd, piece, sizeof piece, at)) != 0) {
-        if (n < 0) {
+        if (n < 0 || (stop && atomic_load(stop))) {
             mbedtls_sha256_free(&sha);
-            return files_rc(errno);
+            return n < 0 ? files_rc(errno) : RC_CANCELED;
         }
         bad = mbedtls_sha256_update(&sha, piece, (size_t)n);
         at += n;
@@ -120,7 +120,7 @@ static void look_work(uv_work_t *work)
 {
     struct image_look *look = work->data;
 
-    look->found = image_look_hash(look->fd, look->sha256);
+    look->found = image_look_hash(look->fd, look->sha256, NULL);
 }
 
 static void on_looked(uv_work_t *work, int status)

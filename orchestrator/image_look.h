@@ -11,6 +11,7 @@
 #ifndef ORCHESTRATOR_IMAGE_LOOK_H
 #define ORCHESTRATOR_IMAGE_LOOK_H
 
+#include <stdatomic.h>
 #include <uv.h>
 #include <uv/tree.h>
 
@@ -34,7 +35,8 @@ void image_looks_dispose(struct image_looks *l);
 RC_MUST_CHECK enum rc image_looks_ask(struct image_looks *l, const char *sha256, int fd);
 void image_looks_forget(struct image_looks *l, const char *sha256);
 
-/* Hashes the whole file; blocks, from any thread.  RC_MALFORMED: it is not of that name. */
-RC_MUST_CHECK enum rc image_look_hash(int fd, const char *sha256);
+/* Hashes the whole file; blocks, from any thread.  RC_MALFORMED: it is not of that name;
+ * RC_CANCELED: *stop (NULL: nobody stops it) was set meanwhile. */
+RC_MUST_CHECK enum rc image_look_hash(int fd, const char *sha256, const atomic_bool *stop);
 
 #endif

@@ -125,9 +125,15 @@ static void disk(json_t *list, const char *state_dir)
 
 struct image_files {
     json_t *list;
+    const atomic_bool *stop;
     int dir;
     unsigned good, bad;
 };
+
+static bool stopped(const atomic_bool *stop)
+{
+    return stop && atomic_load(stop);
+}
 
 static void on_image(void *arg, const char *name)
 {
@@ -135,14 +141,14 @@ static void on_image(void *arg, const char *name)
     enum rc rc;
     int fd;
 
-    if (!files_is_hash(name))
+    if (!files_is_hash(name) || stopped(files->stop))
         return;
     fd = openat(files->dir, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-    rc = fd >= 0 ? image_look_hash(fd, name) : files_rc(errno);
+    rc = fd >= 0 ? image_look_hash(fd, name, files->stop) : files_rc(errno);
     fd_close(&fd);
     if (rc == RC_OK)
         files->good++;
-    if (rc == RC_OK || rc == RC_NOT_FOUND) /* it was removed meanwhile */
+    if (rc == RC_OK || rc == RC_CANCELED || rc == RC_NOT_FOUND) /* it was removed meanwhile */
         return;
     files->bad++;
     tell(files->list, "images", FAULT,
@@ -151,12 +157,25 @@ static void on_image(void *arg, const char *name)
          name, rc == RC_MALFORMED ? "does not hold what was added" : "cannot be read");
 }
 
-static void images(json_t *list, const char *state_dir)
+static unsigned gone(json_t *list, const struct doctor_host *host)
 {
-    struct image_files files = {.list = list};
+    const json_t *file;
+    size_t i;
+
+    json_array_foreach(host->gone, i, file)
+    {
+        tell(list, "images", FAULT, "%s is gone: `roomkey image add` it again",
+             json_string_value(file));
+    }
+    return (unsigned)json_array_size(host->gone);
+}
+
+static void images(json_t *list, const struct doctor_host *host)
+{
+    struct image_files files = {.list = list, .stop = host->stop, .bad = gone(list, host)};
     char path[PATH_MAX];
 
-    snprintf(path, sizeof path, "%s/images/sha256", state_dir);
+    snprintf(path, sizeof path, "%s/images/sha256", host->state_dir);
     files.dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (files.dir < 0 || files_each(files.dir, on_image, &files) != RC_OK)
         tell(list, "images", errno == ENOENT ? OK : FAULT, "%s: %s", path, strerror(errno));
@@ -271,7 +290,9 @@ json_t *doctor_look(const struct doctor_host *host)
     descriptors(list);
     memory(list);
     disk(list, host->state_dir);
-    images(list, host->state_dir);
+    images(list, host);
+    if (stopped(host->stop))
+        return list;
     front(list, host);
     grounds(list, host);
     kvm(list);

@@ -1,12 +1,13 @@
 /* What of this host lets Roomkey work, and what does not: facts with advice.
  *
  * Used by /v1/doctor, and by `roomkeyd --doctor` where no daemon runs.  Looks, tries and
- * changes nothing.  Blocks, for the time of a hash of all images (some ms a MiB): for libuv's pool.
- */
+ * changes nothing.  Blocks, for the time of a hash of all images (some ms a MiB) or until it is
+ * stopped: for libuv's pool. */
 #ifndef ORCHESTRATOR_ADMIN_DOCTOR_H
 #define ORCHESTRATOR_ADMIN_DOCTOR_H
 
 #include <jansson.h>
+#include <stdatomic.h>
 
 #include "orchestrator/backend/backend.h"
 
@@ -18,7 +19,9 @@ struct doctor_host {
     const char *ground;                       /* the chosen one; NULL: none yet */
     const char *wish;                         /* … then the configured one, or "auto" */
     const char *ground_why;                   /* it was chosen; NULL: none was */
-    int workers; /* of the front, connected; DOCTOR_NO_DAEMON: nobody knows */
+    int workers;             /* of the front, connected; DOCTOR_NO_DAEMON: nobody knows */
+    const json_t *gone;      /* texts: the files of images that are not there; NULL: nobody knows */
+    const atomic_bool *stop; /* the answer is not needed any more; NULL: it always is */
 };
 
 /* [{"check","ok","level","text"}], owned by the caller. */

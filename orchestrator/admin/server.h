@@ -1,8 +1,9 @@
-/* What server.c and request.c share; handlers include request.h. */
+/* What server.c, request.c, held.c and doctor_get.c share; other handlers include request.h. */
 #ifndef ORCHESTRATOR_ADMIN_SERVER_H
 #define ORCHESTRATOR_ADMIN_SERVER_H
 
 #include <microhttpd.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <sys/queue.h>
 #include <uv.h>
@@ -23,6 +24,7 @@ struct admin {
     TAILQ_HEAD(, admin_request) held; /* wait for the registry; also those without a connection */
     bool resumed;                     /* since MHD last ran: it does not wake by itself for that */
     bool closed;
+    bool looking;                /* a doctor is at work */
     unsigned handles;            /* of these three, open */
     unsigned requests;           /* all, also those that only a callback still holds */
     unsigned followers;          /* of these */
@@ -52,7 +54,7 @@ struct admin_request {
     bool pending;                  /* admin_later(): a callback will answer */
     bool follows;                  /* counted as a follower */
     bool suspended;                /* MHD does not look at it */
-    bool gone;                     /* the client is, or we are closing */
+    atomic_bool gone;              /* the client is, or we are closing */
     struct MHD_Response *response; /* owned; the answer, not yet queued */
     unsigned status;
 

@@ -226,7 +226,8 @@ def damage(path, how):
 @pytest.mark.parametrize("how", ["cut short", "gone", "changed"])
 def test_a_damaged_image_is_told_of_and_mended_by_adding_it_again(make_house, how):
     """Cut short as by a disk check after a power cut.  Without the look at its size (image_store.c) the kernel kills it
-    as it starts, and says "bus error"; without that at its content (image_look.c) it serves whatever it has become."""
+    as it starts, and says "bus error"; without that at its content (image_look.c) it serves whatever it has become.  A doctor that looks at the files, not
+    at the rows, does not see that one is gone."""
     house = make_house(config=CONFIG)
     house.add_images("probe:1.0.0", "hello:1.0.0")
     house.add_tenant("acme")
@@ -246,7 +247,7 @@ def test_a_damaged_image_is_told_of_and_mended_by_adding_it_again(make_house, ho
         assert any("image add" in e["text"] for e in house.events("acme")), house.events("acme")
         assert house.curl("other", "/")
     faults = [c["text"] for c in house.json("doctor", check=False) if c["check"] == "images" and not c["ok"]]
-    assert how == "gone" or faults and name[:12] in faults[0] and "image add" in faults[0], faults
+    assert faults and name[:12] in faults[0] and "image add" in faults[0], faults
     house.cli("image", "add", "probe:1.0.0", IMAGES / "probe-1.0.0.img", check=False)
     until(lambda: house.curl("acme", "/version", check=False).stdout == b"1.0.0\n", "it serves again")
     assert not [c for c in house.json("doctor") if c["check"] == "images" and not c["ok"]]

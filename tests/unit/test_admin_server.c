@@ -1,6 +1,7 @@
 /* The admin API over its socket, with a real registry and a fleet on a fake ground.
  *
- * Seen to fail: libmicrohttpd unescaping %00 (the tenant was removed), numbers up to 2^64. */
+ * Seen to fail: libmicrohttpd unescaping %00 (the tenant was removed), numbers up to 2^64; a doctor
+ * without its stop, its rows, or its being alone (doctor_get.c). */
 #include "tests/unit/unit.h"
 
 #include <errno.h>
@@ -505,6 +506,71 @@ static void the_doctor_looks_without_holding_the_loop(void **state)
     json_decref(checks);
 }
 
+/* Rows and files are compared, not the files alone. */
+static void the_doctor_tells_of_an_image_whose_file_is_gone(void **state)
+{
+    struct desk *d = *state;
+
+    house_image(d->house, "hello:1.0.0", FAKE_READY, 1); /* a row only */
+    call(d, "GET", "/v1/doctor", "");
+    assert_non_null(strstr(d->answer, "of image hello:1.0.0 is gone: `roomkey image add` it"));
+    assert_null(strstr(d->answer, "0 files"));
+}
+
+/* What takes hours to read, and no room. */
+static void begin_a_long_look(struct desk *d)
+{
+    char hash[65] = "", path[PATH_MAX], there[PATH_MAX];
+    bool open = false;
+
+    memset(hash, 'a', 64);
+    assert_int_equal(scratch_sh(&d->house->scratch, "truncate -s 1T images/sha256/%s", hash), 0);
+    ask(d, "GET", "/v1/doctor", "");
+    while (!open) {
+        turn(d);
+        for (int fd = 3; fd < 256 && !open; fd++) {
+            snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+            ssize_t n = readlink(path, there, sizeof there - 1);
+
+            there[n > 0 ? n : 0] = '\0';
+            open = strstr(there, hash) != NULL;
+        }
+    }
+}
+
+/* They would fill libuv's pool, where starts and imports wait. */
+static void a_second_doctor_is_told_that_one_is_at_work(void **state)
+{
+    struct desk *d = *state;
+    int first;
+
+    begin_a_long_look(d);
+    first = d->client;
+    d->client = -1;
+    assert_int_equal(status_of(call(d, "GET", "/v1/doctor", "")), 503);
+    assert_non_null(strstr(d->answer, "under way"));
+    close(first);
+    while (d->admin->looking)
+        turn(d);
+    assert_int_equal(scratch_sh(&d->house->scratch, "rm images/sha256/*"), 0);
+    assert_int_equal(status_of(call(d, "GET", "/v1/doctor", "")), 200);
+}
+
+/* Else it runs into its deadline (CTest's): closing waits for the pool. */
+static void a_close_ends_a_look_at_the_images(void **state)
+{
+    struct desk *d = *state;
+
+    begin_a_long_look(d);
+    d->admin->requests++; /* it stays, to be looked at */
+    admin_close(d->admin);
+    while (d->admin->looking)
+        turn(d);
+    d->admin->requests--;
+    admin_unref(d->admin);
+    d->admin = NULL;
+}
+
 static void one_that_answers_keeps_its_socket_and_a_dead_one_loses_it(void **state)
 {
     struct desk *d = *state;
@@ -580,6 +646,9 @@ int main(void)
         TEST(a_client_that_goes_while_it_waits_loses_only_its_answer),
         TEST(a_log_is_shown_from_its_end),
         TEST(the_doctor_looks_without_holding_the_loop),
+        TEST(the_doctor_tells_of_an_image_whose_file_is_gone),
+        TEST(a_second_doctor_is_told_that_one_is_at_work),
+        TEST(a_close_ends_a_look_at_the_images),
         TEST(one_that_answers_keeps_its_socket_and_a_dead_one_loses_it),
         TEST(a_stranger_is_told_so_and_gets_nothing),
         TEST(it_closes_under_a_follower),
