@@ -16,6 +16,7 @@
 #include "common/host/clock.h"
 #include "common/host/log.h"
 #include "common/host/notify.h"
+#include "common/host/signal_ignored.h"
 #include "orchestrator/admin/admin.h"
 #include "orchestrator/admin/keys.h"
 #include "orchestrator/cert_store.h"
@@ -196,14 +197,6 @@ static void on_signal(uv_signal_t *signal, int number)
     fleet_stop(h->fleet, h->config->leave_instances, on_stopped, h);
 }
 
-/* As nohup(1) does. */
-static bool is_ignored(int number)
-{
-    struct sigaction now;
-
-    return sigaction(number, NULL, &now) == 0 && now.sa_handler == SIG_IGN;
-}
-
 static enum rc watch_signals(struct house *h, struct refusal *no)
 {
     uv_signal_init(&h->loop, &h->term);
@@ -213,7 +206,7 @@ static enum rc watch_signals(struct house *h, struct refusal *no)
     h->signals = true;
     if (uv_signal_start(&h->term, on_signal, SIGTERM) == 0 &&
         uv_signal_start(&h->interrupt, on_signal, SIGINT) == 0 &&
-        (is_ignored(SIGHUP) || uv_signal_start(&h->hangup, on_signal, SIGHUP) == 0))
+        (signal_ignored(SIGHUP) || uv_signal_start(&h->hangup, on_signal, SIGHUP) == 0))
         return RC_OK;
     refusal_what(no, RC_IO, "cannot watch for signals");
     return refusal_why(no, "the loop refused");

@@ -14,7 +14,7 @@
 /* Those that are built in, best first; ends with NULL. */
 extern const struct backend_ops *const daemon_grounds[];
 
-/* Until SIGTERM, SIGINT or SIGHUP; RC_OK after a clean end. */
+/* Until SIGTERM, SIGINT or, unless that is ignored, SIGHUP; RC_OK after a clean end. */
 RC_MUST_CHECK enum rc daemon_run(const struct config *config, struct refusal *no);
 
 #endif

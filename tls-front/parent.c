@@ -22,6 +22,7 @@
 #include "common/host/log.h"
 #include "common/host/notify.h"
 #include "common/host/packet.h"
+#include "common/host/signal_ignored.h"
 #include "tls-front/agent/agent.h"
 #include "tls-front/link.h"
 #include "tls-front/listen.h"
@@ -466,7 +467,8 @@ static enum rc open_all(struct parent *p)
     sigemptyset(&mask);
     sigaddset(&mask, SIGTERM);
     sigaddset(&mask, SIGINT);
-    sigaddset(&mask, SIGHUP);
+    if (!signal_ignored(SIGHUP))
+        sigaddset(&mask, SIGHUP);
     sigaddset(&mask, SIGCHLD);
     sigprocmask(SIG_BLOCK, &mask, NULL);
     signal(SIGPIPE, SIG_IGN);

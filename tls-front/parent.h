@@ -4,7 +4,8 @@
  *
  * Happy path: parent_run() binds one SO_REUSEPORT socket a worker and address,
  * starts agent and workers, says that it is ready when all are, and waits for
- * SIGTERM, SIGINT or SIGHUP; then workers drain, the agent ends, and it returns 0.
+ * SIGTERM, SIGINT or, unless that is ignored, SIGHUP; then workers drain, the agent
+ * ends, and it returns 0.
  *
  * Failure modes: an address that cannot be bound, no worker that comes up: one
  * line on stderr, returns 1.  A worker that dies is started again, after a time

@@ -198,6 +198,25 @@ def test_a_closed_terminal_is_a_clean_stop(make_house):
     assert not [m for m in machines if house.machines.exists(m)]
 
 
+def test_a_closed_terminal_ends_neither_under_nohup(make_house):
+    """Seen to fail: without signal_ignored() in the front's open_all(), and in roomkeyd's watch_signals()."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup(1) does, for those that are started now
+    try:
+        house = make_house()
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    house.add_images("probe:1.0.0")
+    house.add_tenant("acme")
+    (worker,) = house.worker_pids()
+    for daemon in (house.front, house.orchestrator):
+        os.kill(daemon.pid, signal.SIGHUP)
+    os.kill(worker, signal.SIGKILL)  # a front that ends starts no other
+    until(lambda: [p for p in house.worker_pids() if p != worker], "a new worker")
+    assert house.curl("acme", "/version") == "1.0.0\n"
+    assert house.stop() == {"front": 0, "orchestrator": 0}
+    assert "SIGHUP" not in house.orchestrator.said()
+
+
 def test_a_clean_stop_leaves_nothing(make_house):
     house = make_house(workers=2)
     house.add_images("probe:1.0.0")
