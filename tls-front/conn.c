@@ -143,7 +143,8 @@ static void peer_name(struct conn *c, struct sockaddr_storage *addr)
 }
 
 /* Nobody keeps others out by coming and saying nothing: the oldest of those makes room, else the
- * oldest that does not go on with its handshake, else the oldest whose tenant does not come up. */
+ * oldest that does not go on with its handshake, else the oldest that waits for roomkeyd: for its
+ * route, or for its tenant to come up. */
 static bool make_room(struct worker *w, const struct conn *newcomer)
 {
     struct conn *c, *slow = NULL, *waiting = NULL;
@@ -157,7 +158,7 @@ static bool make_room(struct worker *w, const struct conn *newcomer)
         /* Who waits for our own signature is not slow. */
         if (!slow && c->sm.state == CONN_HANDSHAKE && !handshake_unsigned(c->opening->handshake))
             slow = c;
-        if (!waiting && c->sm.state == CONN_WAKING)
+        if (!waiting && (c->sm.state == CONN_ROUTE || c->sm.state == CONN_WAKING))
             waiting = c;
     }
     if (c == newcomer)

@@ -52,7 +52,7 @@ struct conn {
     uint64_t id; /* table index, serial in the high half */
     struct sm sm;
     enum conn_account account;
-    uint64_t since_ms; /* uv_now() when its handshake began, and then its wait for the tenant */
+    uint64_t since_ms; /* uv_now() when it came to be in ROUTE, HANDSHAKE or WAKING */
     uv_tcp_t tcp;
     uv_timer_t timer;
     unsigned handles; /* of libuv, not yet closed */

@@ -144,6 +144,7 @@ static void on_hello(struct conn *c)
         return;
     }
     sm_move(&c->sm, CONN_ROUTE);
+    c->since_ms = uv_now(&w->loop);
     conn_stop(c); /* what follows the hello can wait in the kernel */
     conn_deadline(c, w->options->route_timeout * 1000ull, on_wake_late);
     o->deadline_us = clock_us() + w->options->route_timeout * 1000000ull;

@@ -13,7 +13,7 @@ import time
 
 import pytest
 
-from clients import Account, Client, metrics, raw, rest_of
+from clients import Account, Client, alert_of, metrics, raw, rest_of
 from house import DEADLINE, House, assert_bounded, in_threads, many, resident, until
 from test_keys import agent_of
 from tls_wire import HANDSHAKE, client_hello, records
@@ -21,6 +21,7 @@ from tls_wire import HANDSHAKE, client_hello, records
 OPEN = 300  # --max-handshakes
 MANY = many(2000, 2 * OPEN)
 HANDSHAKES = many(600, 100)
+INTERNAL_ERROR, UNRECOGNIZED_NAME = 80, 112
 MIB = 1 << 20
 EACH = 64 << 10  # of an opening: what it may have sent (64 KiB), or what Mbed TLS needs
 
@@ -188,6 +189,45 @@ def test_who_waits_for_a_tenant_that_does_not_come_up_makes_room(make_house):
     first = select.select([c.sock for c in waiting], [], [], DEADLINE)[0]
     assert first == [waiting[0].sock]
     assert waiting[0].rest().startswith(b"HTTP/1.1 503 ")
+
+
+def test_who_waits_for_a_roomkeyd_that_hangs_makes_room(make_house):
+    """Made-up names keep nobody from a tenant that is awake. Seen to fail: without make_room()'s look at CONN_ROUTE, and without
+    since_ms in on_hello()."""
+    house = make_house(front=["--max-handshakes", "3", "--rate", "0", "--hello-timeout", "600", "--route-timeout", "600"])
+    house.add_images("probe:1.0.0")
+    house.add_tenant("globex")
+    served(house)
+    account, before = Account(house), metrics(house)["front_bytes_in_total"]
+    waiting = [Client(house, f"made-up-{i}.localhost") for i in range(3)]
+    hellos = [client.hello() for client in waiting]
+    for client, hello in zip(waiting, hellos):
+        client.put(hello[:-1])
+    read = before + sum(map(len, hellos)) - len(hellos)
+    until(lambda: metrics(house)["front_bytes_in_total"] == read, "the front has all of them but the last byte")
+    os.kill(house.orchestrator.pid, signal.SIGSTOP)
+    try:
+        for client, hello in zip(waiting, hellos):
+            client.put(hello[-1:])
+        start, tries = time.monotonic(), 0
+
+        def let_in():
+            nonlocal tries
+            tries += 1
+            try:
+                served(house)
+                return True
+            except (OSError, AssertionError):
+                return False
+
+        until(let_in, "somebody else is served")
+        assert time.monotonic() - start > 0.9
+        assert alert_of(waiting[0].sock) == (2, INTERNAL_ERROR)
+        assert not select.select([c.sock for c in waiting[1:]], [], [], 0)[0]
+    finally:
+        os.kill(house.orchestrator.pid, signal.SIGCONT)
+    assert [alert_of(c.sock) for c in waiting[1:]] == [(2, UNRECOGNIZED_NAME)] * 2
+    assert account.since(3 + tries) == {"refused_limit": tries - 1, "wake_failed": 1, "refused_name": 2, "handovers": 1, "relay_closed": 1}
 
 
 def test_many_aborted_handshakes_leave_nothing(house):
