@@ -273,7 +273,7 @@ enum rc conn_send(struct conn *c, const void *data, size_t len)
                 channel_wait_room(c->ch, c);
             rc = conn_wait(c, CONN_WAIT_WRITE, limit_ms(LIMIT_WRITE_MS, rk_app.write_ms));
             if (rc == RC_TIMEDOUT) {
-                rk_log(RK_INFO, "connection of %s reset: nothing read for %u ms",
+                rk_log(RK_INFO, "connection of %s reset: less than 16 KiB taken in %u ms",
                        c->info.client_addr, limit_ms(LIMIT_WRITE_MS, rk_app.write_ms));
                 c->broken = true;
             }
