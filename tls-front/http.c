@@ -16,6 +16,7 @@
 #include "common/core/check.h"
 #include "common/host/log.h"
 #include "tls-front/hello.h"
+#include "tls-front/rate.h"
 #include "tls-front/worker.h"
 
 #define ACME_PATH  "/.well-known/acme-challenge/"
@@ -37,6 +38,7 @@ struct visit {
     uv_timer_t timer;
     unsigned handles;
     bool answered;
+    uint64_t source;
     size_t len;
     char request[HTTP_REQUEST_MAX + 1];
     char answer[ANSWER_MAX];
@@ -255,6 +257,32 @@ static void on_bytes(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
         answer_bad(v);
 }
 
+/*----- accepting -----*/
+
+static bool take(struct visit *v, uv_stream_t *listener)
+{
+    struct sockaddr_storage from = {0};
+    int len = sizeof from;
+
+    if (uv_accept(listener, (uv_stream_t *)&v->tcp) != 0 ||
+        uv_tcp_getpeername(&v->tcp, (struct sockaddr *)&from, &len) != 0 ||
+        worker_is_last_file(http.w, &v->tcp) || !rate_allow(http.w->rates, &from))
+        return false;
+    v->source = rate_source(http.w->rates, &from);
+    return true;
+}
+
+/* Nobody keeps others out by staying, nor ends others' visits by coming again and again: the oldest
+ * of the newcomer's own makes room, and the oldest of all only for a source that has none. */
+static void make_room(const struct visit *newcomer)
+{
+    struct visit *v = TAILQ_FIRST(&http.visits);
+
+    while (v->source != newcomer->source)
+        v = TAILQ_NEXT(v, entry);
+    end(v == newcomer ? TAILQ_FIRST(&http.visits) : v);
+}
+
 static void on_connection(uv_stream_t *listener, int status)
 {
     struct visit *v;
@@ -268,10 +296,14 @@ static void on_connection(uv_stream_t *listener, int status)
     v->tcp.data = v->timer.data = v;
     v->handles = 2;
     TAILQ_INSERT_TAIL(&http.visits, v, entry);
-    if (++http.count > HTTP_CONNS_MAX) /* nobody keeps others out by staying */
-        end(TAILQ_FIRST(&http.visits));
-    if (uv_accept(listener, (uv_stream_t *)&v->tcp) != 0 || worker_is_last_file(http.w, &v->tcp) ||
-        uv_timer_start(&v->timer, on_late, HTTP_SECONDS * 1000ull, 0) != 0 ||
+    http.count++;
+    if (!take(v, listener)) {
+        end(v);
+        return;
+    }
+    if (http.count > HTTP_CONNS_MAX)
+        make_room(v);
+    if (uv_timer_start(&v->timer, on_late, HTTP_SECONDS * 1000ull, 0) != 0 ||
         uv_read_start((uv_stream_t *)&v->tcp, on_room, on_bytes) != 0)
         end(v);
 }

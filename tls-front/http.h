@@ -6,7 +6,8 @@
  * --acme-dir, every other path a 308 to https://HOST/…, and then the end.
  *
  * Failure modes: 400 for what is no request or has no usable Host, 404 for a token
- * that is not there, 405; too long: 414, 431; too late, or the oldest of too many: closed. */
+ * that is not there, 405; too long: 414, 431; too late, too often (--rate), or the oldest of too
+ * many: closed. */
 #ifndef TLS_FRONT_HTTP_H
 #define TLS_FRONT_HTTP_H
 

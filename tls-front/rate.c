@@ -41,7 +41,7 @@ void rates_free(struct rates *r)
     free(r);
 }
 
-static uint64_t source_of(const struct rates *r, const struct sockaddr_storage *from)
+uint64_t rate_source(const struct rates *r, const struct sockaddr_storage *from)
 {
     uint64_t v = 0;
 
@@ -59,7 +59,7 @@ static uint64_t source_of(const struct rates *r, const struct sockaddr_storage *
 
 bool rate_allow_at(struct rates *r, const struct sockaddr_storage *from, uint64_t now_us)
 {
-    uint64_t source = source_of(r, from), most = (uint64_t)r->per_second * BURST_S * TOKEN;
+    uint64_t source = rate_source(r, from), most = (uint64_t)r->per_second * BURST_S * TOKEN;
     struct bucket *set = r->bucket[source % SETS], *b = &set[0];
 
     if (r->per_second == 0)

@@ -1,9 +1,12 @@
 """Hostile clients of the plain HTTP port (`--listen-http`): each gets one short answer or the end, and none keeps others out.
 
 Seen to fail: with more than HTTP_CONNS_MAX refused in place of the oldest ended, 256 silent ones are the last to be let in;
-with no answer to what is too long, or has a NUL, none comes; with the timer started anew by each byte, the drip goes on.
+with no answer to what is too long, or has a NUL, none comes; with the timer started anew by each byte, the drip goes on;
+with the oldest of all ended in make_room(), one source ends the visit of another; without rate_allow() in http.c none of the
+40 that came too often is ended.
 """
 
+import select
 import socket
 import time
 
@@ -14,14 +17,16 @@ from house import DEADLINE, SLOW, House, get, many, until
 
 pytestmark = pytest.mark.only_on("sandbox", "nothing of it is the ground's")
 PLACES = 256  # HTTP_CONNS_MAX
+FRONT = ["--listen-http", "127.0.0.1:0"]
+OTHER = "127.0.0.2"
 
 
 @pytest.fixture(scope="module")
 def house():
-    house = House(front=["--listen-http", "127.0.0.1:0"])
+    house = House(front=FRONT)
     try:
         house.start()
-        house.http_port = int(house.front.ready(r"HTTP on 127\.0\.0\.1:(\d+)").group(1))
+        find_port(house)
         house.add_images("probe:1.0.0")
         house.add_tenant("acme")
         yield house
@@ -30,8 +35,12 @@ def house():
     house.check()
 
 
-def visit(house):
-    return socket.create_connection(("127.0.0.1", house.http_port), DEADLINE)
+def find_port(house):
+    house.http_port = int(house.front.ready(r"HTTP on 127\.0\.0\.1:(\d+)").group(1))
+
+
+def visit(house, source="127.0.0.1"):
+    return socket.create_connection(("127.0.0.1", house.http_port), DEADLINE, (source, 0))
 
 
 def ask(house, data):
@@ -102,6 +111,32 @@ def test_many_that_do_not_take_their_answer_keep_nobody_out(house):
             pass  # one that had to make room
     assert is_redirected(house)
     for sock in standing:
+        sock.close()
+
+
+def test_a_source_that_comes_again_and_again_ends_no_visit_but_its_own(house):
+    with visit(house, OTHER) as other:
+        other.sendall(b"GET /x HTTP/1.1\r\n")
+        standing = [visit(house) for _ in range(PLACES + 10)]
+        assert [rest_of(sock) for sock in standing[:10]] == [b""] * 10
+        other.sendall(b"Host: acme.localhost\r\n\r\n")
+        assert rest_of(other).startswith(b"HTTP/1.1 308 ")
+    for sock in standing:
+        sock.close()
+
+
+def test_a_source_that_comes_too_often_is_ended(make_house):
+    house = make_house(front=[*FRONT, "--rate", "5"])
+    find_port(house)
+    came = [visit(house, OTHER) for _ in range(40)]
+
+    def ended():
+        return len(select.select(came, [], [], 0)[0])
+
+    until(lambda: ended() >= 20, "those that are too many are ended", 5)  # all are after ten seconds
+    assert ended() <= 30, "it may come ten times"
+    assert is_redirected(house)
+    for sock in came:
         sock.close()
 
 
