@@ -141,8 +141,9 @@ static enum rc begin(struct image_look *look, int fd, const struct stat *st)
     if (look->fd < 0)
         return files_rc(errno);
     look->st = *st;
-    look->settled =
-        clock_unix_ms() - st->st_ctim.tv_sec * 1000 - st->st_ctim.tv_nsec / 1000000 > SETTLED_MS;
+    /* Either way: a host without a battery for its clock begins in 1970, long before the file. */
+    look->settled = llabs(clock_unix_ms() - st->st_ctim.tv_sec * 1000 -
+                          st->st_ctim.tv_nsec / 1000000) > SETTLED_MS;
     look->work.data = look;
     CHECK(uv_queue_work(look->looks->loop, &look->work, look_work, on_looked) == 0);
     return RC_AGAIN;
