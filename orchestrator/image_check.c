@@ -10,6 +10,9 @@
 #define PHDRS_MAX 64u
 #define NOTES_MAX 65536u /* bytes of all notes: bounds the time that a hostile file takes */
 #define PAGE      4096u
+/* Behind an image Xen's domain builder puts a PVH domain's start info: a page, as long as it has no
+ * command line and no module. */
+#define BEHIND (4u * PAGE)
 
 struct file {
     const uint8_t *p;
@@ -276,12 +279,13 @@ static bool alpn_valid(const char *s)
            strlen(s);
 }
 
-/* One that no domain of that size can hold must not be taken for a fault of the host. */
+/* One that no domain of that size can hold must not be taken for a fault of the host.  Xen's
+ * domain builder counts whole MiB. */
 static bool fits(const struct layout *l, const struct manifest *m)
 {
     const struct segment *last = &l->load[l->loads - 1]; /* they are in order */
 
-    return last->paddr + last->memsz <= (uint64_t)m->memory_kib << 10;
+    return last->paddr + last->memsz + BEHIND <= (uint64_t)(m->memory_kib / 1024) << 20;
 }
 
 static enum image_fault check_manifest(const struct manifest *m)

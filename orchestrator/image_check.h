@@ -45,7 +45,7 @@
       "make it again with this Roomkey's roomkey-cc")                                        \
     X(MEMORY, "its manifest asks for less than 1 MiB or more than 1 GiB of memory",          \
       "ask for something in between when you make it")                                       \
-    X(ROOM, "its segments end above the memory that its manifest asks for",                  \
+    X(ROOM, "its segments fill the memory, in whole MiB, that its manifest asks for",        \
       "ask for more when you make it")
 
 enum image_fault {

@@ -165,12 +165,23 @@ static void every_bad_manifest_has_its_reason(void **state)
     SPOIL_MANIFEST(m.abi = MANIFEST_ABI + 1, IMAGE_ABI);
     SPOIL_MANIFEST(m.memory_kib = 1023, IMAGE_MEMORY);
     SPOIL_MANIFEST(m.memory_kib = UINT32_MAX, IMAGE_MEMORY);
-    SPOIL_MANIFEST(m.memory_kib = (ELF_BASE + 4096 + 65536) / 1024 - 1, IMAGE_ROOM);
-    SPOIL_MANIFEST(m.memory_kib = (ELF_BASE + 4096 + 65536) / 1024, IMAGE_OK);
+    SPOIL_MANIFEST(m.memory_kib = 2047, IMAGE_ROOM); /* a domain has whole MiB */
+    SPOIL_MANIFEST(m.memory_kib = 2048, IMAGE_OK);
     SPOIL_MANIFEST(strcpy(m.name, "Hello"), IMAGE_MANIFEST);
     SPOIL_MANIFEST(m.version[0] = '\0', IMAGE_MANIFEST);
     SPOIL_MANIFEST(strcpy(m.alpn, "h2 \n"), IMAGE_MANIFEST);
     SPOIL_MANIFEST(m.alpn[0] = '\0', IMAGE_OK);
+}
+
+/* Up to the last byte of the domain's memory there would be no page for Xen's start info. */
+static void an_image_leaves_a_few_pages_of_its_memory_free(void **state)
+{
+    const uint64_t room = ((uint64_t)plain.memory_kib << 10) - ELF_BASE - 4096;
+
+    (void)state;
+    SPOIL(e.segment[1].p_memsz = room - 4 * 4096, IMAGE_OK);
+    SPOIL(e.segment[1].p_memsz = room - 4 * 4096 + 1, IMAGE_ROOM);
+    SPOIL(e.segment[1].p_memsz = room, IMAGE_ROOM);
 }
 
 static void notes_without_end_take_bounded_time(void **state)
@@ -262,6 +273,7 @@ int main(void)
         cmocka_unit_test(every_spoiled_segment_has_its_reason),
         cmocka_unit_test(every_spoiled_note_has_its_reason),
         cmocka_unit_test(every_bad_manifest_has_its_reason),
+        cmocka_unit_test(an_image_leaves_a_few_pages_of_its_memory_free),
         cmocka_unit_test(notes_without_end_take_bounded_time),
         cmocka_unit_test(programs_that_are_no_images_are_told_apart),
         cmocka_unit_test(no_flipped_bit_does_harm),
