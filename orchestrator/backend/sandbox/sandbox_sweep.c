@@ -10,10 +10,12 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "common/host/clock.h"
+#include "common/host/fd.h"
 #include "orchestrator/backend/sandbox/sandbox_process.h"
 
 #define EXE_MAX 4096
-#define GONE_MS 1000 /* a killed process takes less, but for one that the disk holds */
+#define GONE_MS 1000u /* a killed process takes less, but for one that the disk holds */
 
 static bool read_exe(int proc, const char *process, char exe[EXE_MAX])
 {
@@ -38,13 +40,44 @@ static bool is_image(int proc, const char *process, const char *state)
            (read_exe(proc, "self", self) && strncmp(exe, self, strlen(self)) == 0);
 }
 
-/* Its cgroup can go when it has. */
-static void end(int pidfd)
+struct killed {
+    struct pollfd *fds; /* owned, and the descriptors; -1: it has gone */
+    nfds_t nr;
+};
+
+/* Takes over `pidfd`.  Without memory nobody waits for it. */
+static void end(struct killed *killed, int pidfd)
 {
-    struct pollfd gone = {.fd = pidfd, .events = POLLIN};
+    struct pollfd *fds = NULL;
 
     if (syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0) == 0)
-        poll(&gone, 1, GONE_MS);
+        fds = reallocarray(killed->fds, killed->nr + 1, sizeof *fds);
+    if (!fds) {
+        close(pidfd);
+        return;
+    }
+    fds[killed->nr++] = (struct pollfd){.fd = pidfd, .events = POLLIN};
+    killed->fds = fds;
+}
+
+/* Their cgroups can go when they have.  For all of them together GONE_MS: the loop waits. */
+static void wait_for(struct killed *killed)
+{
+    uint64_t now = clock_us(), until = now + GONE_MS * 1000;
+    nfds_t left = killed->nr;
+
+    while (left > 0 && now < until) {
+        if (poll(killed->fds, killed->nr, (int)((until - now + 999) / 1000)) > 0)
+            for (nfds_t i = 0; i < killed->nr; i++)
+                if (killed->fds[i].fd >= 0 && killed->fds[i].revents) {
+                    fd_close(&killed->fds[i].fd);
+                    left--;
+                }
+        now = clock_us();
+    }
+    for (nfds_t i = 0; i < killed->nr; i++)
+        fd_close(&killed->fds[i].fd);
+    free(killed->fds);
 }
 
 void sandbox_sweep(int proc, const char *state, uid_t uid_first, uid_t uid_last,
@@ -52,6 +85,7 @@ void sandbox_sweep(int proc, const char *state, uid_t uid_first, uid_t uid_last,
 {
     int dir = openat(proc, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     DIR *d = dir < 0 ? NULL : fdopendir(dir);
+    struct killed killed = {.fds = NULL};
     struct sandbox_process p;
     struct dirent *e;
 
@@ -69,8 +103,10 @@ void sandbox_sweep(int proc, const char *state, uid_t uid_first, uid_t uid_last,
         /* After pidfd_open: what is looked at is what is killed. */
         if (sandbox_process_read(proc, pid, &p) == RC_OK && p.uid >= uid_first &&
             p.uid <= uid_last && !is_ours(arg, p.uid) && is_image(proc, e->d_name, state))
-            end(pidfd);
-        close(pidfd);
+            end(&killed, pidfd);
+        else
+            close(pidfd);
     }
     closedir(d);
+    wait_for(&killed);
 }
