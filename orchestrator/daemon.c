@@ -51,22 +51,39 @@ struct house {
 
 /*----- before the loop -----*/
 
-/* Who may write to it could give roomkeyd another registry, and the front another roomkeyd. */
-static enum rc check_owner(const char *path, struct refusal *no)
+/* `unless`: a mode bit that lets others write to it all the same; 0: none does. */
+static bool is_ours(const char *path, mode_t unless)
 {
     struct stat st;
 
-    if (stat(path, &st) == 0 && (st.st_uid == 0 || st.st_uid == geteuid()) &&
-        (st.st_mode & (S_IWGRP | S_IWOTH)) == 0)
+    return stat(path, &st) == 0 && (st.st_uid == 0 || st.st_uid == geteuid()) &&
+           ((st.st_mode & (S_IWGRP | S_IWOTH)) == 0 || (st.st_mode & unless) != 0);
+}
+
+/* Who may write to it could give roomkeyd another registry, and the front another roomkeyd; so
+ * could who may rename a folder above it, as the sticky bit forbids.  `path` is a real path. */
+static enum rc check_owner(const char *path, struct refusal *no)
+{
+    char folder[PATH_MAX];
+    bool ours = is_ours(path, 0);
+
+    snprintf(folder, sizeof folder, "%s", path);
+    while (ours && folder[1]) {
+        char *slash = strrchr(folder, '/');
+
+        slash[slash == folder] = '\0';
+        ours = is_ours(folder, S_ISVTX);
+    }
+    if (ours)
         return RC_OK;
     refusal_what(no, RC_DENIED, "cannot use the folder %s", path);
-    refusal_why(no, "others than root and this user may write to it");
+    refusal_why(no, "others than root and this user may write to %s", folder);
     return refusal_todo(no, "chown it to root, and chmod go-w; or give another folder");
 }
 
 /* The folders above are made too; what cannot be made the last step reports. */
-static enum rc make_folder(const char *path, mode_t mode, const char *option, char *absolute,
-                           struct refusal *no)
+static enum rc use_folder(const char *path, mode_t mode, const char *option, char *absolute,
+                          struct refusal *no)
 {
     char above[PATH_MAX];
 
@@ -278,13 +295,13 @@ static enum rc open_admin(struct house *h, struct refusal *no)
 static enum rc open_all(struct house *h, struct refusal *no)
 {
     char logs[PATH_MAX + 8], absolute[PATH_MAX];
-    enum rc rc = make_folder(h->config->state, 0700, "--state", h->state, no);
+    enum rc rc = use_folder(h->config->state, 0700, "--state", h->state, no);
 
     if (!rc)
-        rc = make_folder(h->config->run, 0755, "--run", h->run, no);
+        rc = use_folder(h->config->run, 0755, "--run", h->run, no);
     snprintf(logs, sizeof logs, "%s/logs", h->state);
     if (!rc)
-        rc = make_folder(logs, 0700, "--state", absolute, no);
+        rc = use_folder(logs, 0700, "--state", absolute, no);
     if (!rc)
         rc = files_lock(h->run, "--run", &h->run_lock, no);
     if (!rc)

@@ -245,5 +245,21 @@ def test_a_folder_that_others_may_write_to_is_not_used(tmp_path, which, mode, ow
     done = subprocess.run([BUILD / "bin/roomkeyd", "--state", tmp_path / "state", "--run", tmp_path / "run"],
                           capture_output=True, text=True, timeout=DEADLINE)
     assert done.returncode == 1
-    assert f"cannot use the folder {folder}: others than root and this user may write to it; chown" in done.stderr
+    assert f"cannot use the folder {folder}: others than root and this user may write to {folder}; chown" in done.stderr
     assert not (folder / "roomkeyd.lock").exists()
+
+
+@pytest.mark.parametrize("mode, owner", [(0o777, 0), (0o775, 0), (0o755, 65534), (0o1777, 65534)])
+def test_a_folder_below_one_that_others_may_write_to_is_not_used(tmp_path, mode, owner):
+    """They may rename it.  A sticky one of root's, as /tmp, is fine.  Seen to fail without the walk up in check_owner()."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can give a folder to another user")
+    above = tmp_path / "srv"
+    (above / "app" / "state").mkdir(parents=True)
+    above.chmod(mode)
+    os.chown(above, owner, owner)
+    done = subprocess.run([BUILD / "bin/roomkeyd", "--state", above / "app" / "state", "--run", tmp_path / "run"],
+                          capture_output=True, text=True, timeout=DEADLINE)
+    assert done.returncode == 1
+    assert f"cannot use the folder {above}/app/state: others than root and this user may write to {above}; chown" in done.stderr
+    assert not (above / "app" / "state" / "roomkeyd.lock").exists()
