@@ -12,7 +12,7 @@
 #define PAGE      4096u
 /* Behind an image Xen's domain builder puts a PVH domain's start info: a page, as long as it has no
  * command line and no module. */
-#define BEHIND (4u * PAGE)
+#define BEHIND (4ull * PAGE)
 
 struct file {
     const uint8_t *p;

@@ -15,7 +15,7 @@
 #include "orchestrator/backend/sandbox/sandbox_process.h"
 
 #define EXE_MAX 4096
-#define GONE_MS 1000u /* a killed process takes less, but for one that the disk holds */
+#define GONE_MS 1000ull /* a killed process takes less, but for one that the disk holds */
 
 static bool read_exe(int proc, const char *process, char exe[EXE_MAX])
 {
