@@ -49,6 +49,23 @@ def served(house):
     client.fin()
 
 
+def tries_until_served(house):
+    """How often somebody else had to come until there was room for him."""
+    tries = 0
+
+    def let_in():
+        nonlocal tries
+        tries += 1
+        try:
+            served(house)
+            return True
+        except (OSError, AssertionError):
+            return False
+
+    until(let_in, "somebody else is served")
+    return tries
+
+
 class Flood:
     """Clients that stand open, and the worker's memory before, meanwhile and after."""
 
@@ -107,18 +124,7 @@ def test_many_that_stop_after_server_hello_keep_nobody_out(house):
         client = Client(house)
         client.until_server_hello()
         flood.add(client.sock)
-    tries = 0
-
-    def let_in():
-        nonlocal tries
-        tries += 1
-        try:
-            served(house)
-            return True
-        except (OSError, AssertionError):
-            return False
-
-    until(let_in, "somebody else is served")
+    tries = tries_until_served(house)
     account = flood.end("stopped after ServerHello")
     assert account.since(OPEN + tries) == {"refused_limit": tries, "handshake_aborted": OPEN - 1, "handovers": 1, "relay_closed": 1}
     assert_bounded(flood.most - flood.before, OPEN * EACH + 8 * MIB)
@@ -178,14 +184,7 @@ def test_who_waits_for_a_tenant_that_does_not_come_up_makes_room(make_house):
     served(house)
     waiting = [Client(house, "hanging.localhost").shake() for _ in range(3)]
 
-    def let_in():
-        try:
-            served(house)
-            return True
-        except (OSError, AssertionError):
-            return False
-
-    until(let_in, "somebody else is served")
+    tries_until_served(house)
     first = select.select([c.sock for c in waiting], [], [], DEADLINE)[0]
     assert first == [waiting[0].sock]
     assert waiting[0].rest().startswith(b"HTTP/1.1 503 ")
@@ -209,18 +208,8 @@ def test_who_waits_for_a_roomkeyd_that_hangs_makes_room(make_house):
     try:
         for client, hello in zip(waiting, hellos):
             client.put(hello[-1:])
-        start, tries = time.monotonic(), 0
-
-        def let_in():
-            nonlocal tries
-            tries += 1
-            try:
-                served(house)
-                return True
-            except (OSError, AssertionError):
-                return False
-
-        until(let_in, "somebody else is served")
+        start = time.monotonic()
+        tries = tries_until_served(house)
         assert time.monotonic() - start > 0.9
         assert alert_of(waiting[0].sock) == (2, INTERNAL_ERROR)
         assert not select.select([c.sock for c in waiting[1:]], [], [], 0)[0]
