@@ -62,14 +62,16 @@ def calls_during(pid, act):
 
 
 def run(options, args, until_it_says):
-    """Runs the program under strace to that line on its standard error, where it is killed.  Its pid; None: it did not
-    come to that."""
+    """Runs the program under strace to that line on its standard error, where it is killed.  Its pid; None: it died
+    first, or right after it had said so."""
     tracer = subprocess.Popen(["strace", *options, *args], stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True)
     pid = None
     for line in tracer.stderr:
         if re.search(until_it_says, line):
-            pid = int(Path(f"/proc/{tracer.pid}/task/{tracer.pid}/children").read_text().split()[0])
-            os.kill(pid, signal.SIGKILL)
+            for child in Path(f"/proc/{tracer.pid}/task/{tracer.pid}/children").read_text().split():
+                pid = int(child)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
     tracer.wait(DEADLINE)
     return pid
 
