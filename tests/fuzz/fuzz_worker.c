@@ -29,6 +29,7 @@
 #include "common/core/wire.h"
 #include "common/host/fd.h"
 #include "common/host/log.h"
+#include "tests/fuzz/liar.h"
 #include "tests/unit/starve.h"
 #include "tls-front/handshake.h"
 #include "tls-front/link.h"
@@ -70,9 +71,8 @@ enum what {
     WHAT_NR
 };
 
-#define CLIENTS 4
-#define HOST    "a.example"
-#define KEY     "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"
+#define HOST "a.example"
+#define KEY  "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"
 
 static const char chain[] = "-----BEGIN CERTIFICATE-----\n"
                             "MIIBljCCATugAwIBAgIUDMJlHUZiToM66JvbuHBNdHnUdpwwCgYIKoZIzj0EAwIw\n"
@@ -96,25 +96,6 @@ static int parent, orch, agent; /* the others' ends */
 static uint64_t wake, question; /* the last of each */
 static unsigned complaints;
 static bool in_step; /* the worker with roomkeyd: it can complain */
-static struct {
-    struct ring ring; /* the tenant's end */
-    void *memory;
-    size_t len;
-    int bell;
-    bool greeted;
-    bool lied; /* once is for good: the worker may take some time to see it */
-} tenant;
-static struct client {
-    int fd; /* -1: none */
-
-    uint64_t id, before;
-    uint8_t seed;
-    uint32_t sent, arrived; /* bytes to the tenant: of the client's, and there */
-    uint32_t said, taken;   /* … and the other way */
-    uint32_t credit;        /* bytes of DATA to the tenant … */
-    int64_t window;         /* … and from it */
-    bool over;
-} clients[CLIENTS];
 
 /*----- ClientHellos, as Mbed TLS makes them -----*/
 
@@ -177,7 +158,7 @@ static void hear(void)
             wake = m.wake.request;
         /* Or this roomkeyd has given it something that is no channel, or a frame was of a
          * connection that this channel never had. */
-        CHECK(m.type != CONTROL_COMPLAINT || tenant.lied ||
+        CHECK(m.type != CONTROL_COMPLAINT || liar.lied ||
               strstr(m.complaint.text, "it makes no sense") ||
               strstr(m.complaint.text, "connections that it does not have"));
         complaints += m.type == CONTROL_COMPLAINT;
@@ -272,18 +253,6 @@ static void say_route(struct wire_in *in)
     close(fd);
 }
 
-static void forget_tenant(void)
-{
-    bool lied = tenant.lied;
-
-    if (tenant.memory) {
-        munmap(tenant.memory, tenant.len);
-        close(tenant.bell);
-    }
-    memset(&tenant, 0, sizeof tenant);
-    tenant.lied = lied;
-}
-
 /* Honest, unless `how` says otherwise. */
 static void say_ready(struct wire_in *in)
 {
@@ -297,33 +266,24 @@ static void say_ready(struct wire_in *in)
     m.ready.tenant = 1 + (how >> 6);
     m.ready.id = (struct control_instance){1, 1};
     /* The one that it holds, if it does. */
-    if (how & 1 || (tenant.memory && ring_peer(&tenant.ring) == RING_CONNECTED)) {
+    if (how & 1 || (liar.at.memory && ring_peer(&liar.at.ring) == RING_CONNECTED)) {
         say_message(&m, NULL);
         return;
     }
-    forget_tenant();
-    tenant.len = ring_bytes(orders[0], orders[1]);
-    fds[0] = memfd_create("fuzz", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-    CHECK(fds[0] >= 0 && ftruncate(fds[0], (off_t)tenant.len) == 0);
-    tenant.memory = mmap(NULL, tenant.len, PROT_READ | PROT_WRITE, MAP_SHARED, fds[0], 0);
-    CHECK(tenant.memory != MAP_FAILED);
-    ring_format(tenant.memory, orders[0], orders[1]);
-    CHECK(ring_attach(&tenant.ring, tenant.memory, tenant.len, RING_SERVER) == RC_OK);
+    liar_forget();
+    house_tenant_make(&liar.at, orders, fds);
     if (!(how & 2))
         CHECK(fcntl(fds[0], F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW) == 0);
-    page = tenant.memory;
+    page = liar.at.memory;
     if (how & 4) {
         page->left_order = left;
         page->right_order = right;
-        tenant.lied = true;
+        liar.lied = true;
     }
-    m.ready.bytes = (uint32_t)tenant.len - (how & 8 ? 4096u : 0);
+    m.ready.bytes = (uint32_t)liar.at.len - (how & 8 ? 4096u : 0);
     m.ready.port = how >> 4 & 1;
     m.ready.woken = how >> 5 & 1;
-    tenant.lied |= how & 24;
-    fds[1] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    fds[2] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    tenant.bell = fcntl(fds[2], F_DUPFD_CLOEXEC, 0);
+    liar.lied |= how & 24;
     say_message(&m, fds);
     for (int i = 0; i < 3; i++)
         close(fds[i]);
@@ -367,7 +327,7 @@ static void say_raw(struct wire_in *in)
     }
     for (size_t i = 0; i < nfds; i++)
         fds[i] = all[i % 2];
-    tenant.lied = true; /* it may be a READY of that memory */
+    liar.lied = true; /* it may be a READY of that memory */
     say(bytes, len, fds, nfds);
     fd_close(&all[0]);
     fd_close(&all[1]);
@@ -433,11 +393,6 @@ static bool is_relayed(const struct client *k)
     return c && c->sm.state == CONN_RELAY;
 }
 
-static uint8_t pattern(const struct client *k, bool to_tenant, uint32_t at)
-{
-    return (uint8_t)(k->seed + (to_tenant ? 1u : 101u) + at * 7);
-}
-
 static void client_send(struct client *k, const uint8_t *p, size_t n)
 {
     uint8_t buf[256];
@@ -446,7 +401,7 @@ static void client_send(struct client *k, const uint8_t *p, size_t n)
     if (k->fd < 0)
         return;
     for (size_t i = 0; i < n; i++)
-        buf[i] = is_relayed(k) ? pattern(k, true, k->sent + (uint32_t)i) : p[i];
+        buf[i] = is_relayed(k) ? client_byte(k, true, k->sent + (uint32_t)i) : p[i];
     sent = send(k->fd, buf, n, MSG_NOSIGNAL);
     if (sent > 0 && is_relayed(k))
         k->sent += (uint32_t)sent;
@@ -458,8 +413,8 @@ static void client_take(struct client *k)
     ssize_t n;
 
     while (k->fd >= 0 && (n = recv(k->fd, buf, sizeof buf, 0)) > 0)
-        for (ssize_t i = 0; i < n && k->said && !tenant.lied; i++, k->taken++)
-            CHECK(k->taken < k->said && buf[i] == pattern(k, false, k->taken));
+        for (ssize_t i = 0; i < n && k->said && !liar.lied; i++, k->taken++)
+            CHECK(k->taken < k->said && buf[i] == client_byte(k, false, k->taken));
 }
 
 static void leave(struct client *k, uint8_t how)
@@ -474,178 +429,46 @@ static void leave(struct client *k, uint8_t how)
 
 /*----- the tenant -----*/
 
-static void ring_it(void)
-{
-    eventfd_write(tenant.bell, 1);
-}
-
-static void put(uint8_t type, uint64_t conn, const void *p, uint32_t len)
-{
-    if (mux_put(&tenant.ring, type, conn, p, len))
-        return;
-    ring_it();
-}
-
-static void greet(void)
-{
-    struct mux_hello hello = {MUX_VERSION, HANDOVER_VERSION, 1};
-    uint8_t buf[MUX_HELLO_SIZE];
-    size_t len;
-
-    if (tenant.greeted)
-        return;
-    CHECK(mux_hello_encode(&hello, buf, sizeof buf, &len) == RC_OK);
-    put(MUX_HELLO, 0, buf, (uint32_t)len);
-    tenant.greeted = true;
-}
-
-/* DATA that an honest tenant might send. */
-static void echo(struct client *k, uint16_t len)
-{
-    static uint8_t buf[UINT16_MAX];
-    uint32_t n = 1 + len % 8192; /* an empty one is a lie */
-
-    greet();
-    if (!is_relayed(k) || n > k->window)
-        return;
-    for (uint32_t i = 0; i < n; i++)
-        buf[i] = pattern(k, false, k->said + i);
-    if (mux_put(&tenant.ring, MUX_DATA, k->id, buf, n) == RC_OK) {
-        k->said += n;
-        k->window -= n;
-    }
-    ring_it();
-}
-
-static void took(const struct mux_head *head, const struct ring_span *payload)
-{
-    static uint8_t buf[MUX_PAYLOAD_MAX];
-    struct client *k = NULL;
-    uint32_t n;
-
-    CHECK(ring_span_copy(payload, 0, buf, head->len));
-    for (unsigned i = 0; i < CLIENTS; i++)
-        if (clients[i].id == head->conn)
-            k = &clients[i];
-    if (head->type == MUX_CREDIT && k) {
-        CHECK(mux_u32_decode(payload, head->len, &n) == RC_OK);
-        k->window += n;
-        CHECK(k->window <= MUX_CREDIT_INITIAL);
-    }
-    if (head->type != MUX_DATA || !k)
-        return;
-    CHECK(head->len <= k->credit);
-    k->credit -= head->len;
-    for (uint32_t i = 0; i < head->len; i++, k->arrived++)
-        CHECK(k->arrived < k->sent && buf[i] == pattern(k, true, k->arrived));
-}
-
-static void consume(bool credit)
-{
-    struct ring_span payload;
-    struct mux_head head;
-    enum rc rc;
-
-    while ((rc = mux_next(&tenant.ring, &head, &payload)) == RC_OK) {
-        if (!tenant.lied)
-            took(&head, &payload);
-        mux_consume(&tenant.ring, &head);
-    }
-    CHECK(rc == RC_AGAIN || tenant.lied);
-    if (credit)
-        greet();
-    for (unsigned i = 0; credit && i < CLIENTS && !tenant.lied; i++) {
-        struct client *k = &clients[i];
-        uint32_t n = MUX_CREDIT_INITIAL - k->credit;
-        uint8_t buf[MUX_U32_SIZE];
-
-        mux_u32_encode(n, buf);
-        if (is_relayed(k) && n &&
-            mux_put(&tenant.ring, MUX_CREDIT, k->id, buf, sizeof buf) == RC_OK)
-            k->credit += n;
-    }
-    ring_it();
-}
-
 /* Whatever there is of credit: when it was too much, the worker must have complained. */
 static void flood(struct client *k, uint8_t n)
 {
-    static const uint8_t bytes[4000];
-    bool honest = !tenant.lied && in_step;
+    bool honest = !liar.lied && in_step;
 
-    greet();
+    liar_greet();
     for (; n > 0; n--) {
-        if (mux_put(&tenant.ring, MUX_DATA, k->id, bytes, sizeof bytes) == RC_OK)
-            k->window -= (int64_t)sizeof bytes;
-        ring_it();
+        liar_overdraw(k);
         uv_run(&w.loop, UV_RUN_NOWAIT);
     }
     if (honest)
-        consume(false); /* CREDIT */
-    tenant.lied = true;
+        liar_consume(); /* CREDIT */
+    liar.lied = true;
     turn();
     if (honest && k->window < 0 && is_relayed(k))
         CHECK(complaints > 0);
-}
-
-static void scribble(const uint8_t *p, uint32_t n)
-{
-    struct ring *r = &tenant.ring;
-
-    tenant.lied = true;
-    for (uint32_t i = 0; i < n; i++)
-        r->tx[(r->tx_prod + i) % r->tx_size] = p[i];
-    r->tx_prod += n;
-    atomic_store(&r->page->right.prod, r->tx_prod);
-    ring_it();
-}
-
-static void lie(uint8_t which, uint32_t v)
-{
-    struct ring_page *page = tenant.memory;
-
-    tenant.lied = true;
-    switch (which % 7) {
-    case 0:
-        atomic_store(&page->right.prod, v);
-        break;
-    case 1:
-        atomic_store(&page->left.cons, v);
-        break;
-    case 2:
-        atomic_store(&page->left.prod, v);
-        atomic_store(&page->right.cons, v);
-        break;
-    case 3:
-        atomic_store(&page->srv_live, (uint8_t)v);
-        break;
-    case 4:
-        atomic_store(&page->cli_live, (uint8_t)v);
-        break;
-    case 5:
-        atomic_store(&page->srv_notify, (uint8_t)v);
-        atomic_store(&page->cli_notify, (uint8_t)v);
-        break;
-    default:
-        page->left_order = page->right_order = (uint16_t)v;
-    }
-    ring_it();
 }
 
 static void frame(struct client *k, uint8_t type, const uint8_t *p, uint16_t len)
 {
     struct wire_in in = wire_in(p, len);
     bool too_much = type == MUX_CREDIT && len == MUX_U32_SIZE &&
-                    wire_u32(&in) > MUX_CREDIT_INITIAL && is_relayed(k) && !tenant.lied &&
-                    tenant.greeted && in_step;
+                    wire_u32(&in) > MUX_CREDIT_INITIAL && is_relayed(k) && !liar.lied &&
+                    liar.greeted && in_step;
 
-    tenant.lied = true;
-    if (len > MUX_PAYLOAD_MAX ||
-        mux_put(&tenant.ring, type, type == MUX_HELLO ? 0 : k->id, p, len) != RC_OK)
+    if (!liar_frame(k->id, type, p, len))
         return;
-    ring_it();
     turn();
     CHECK(!too_much || complaints > 0);
+}
+
+static void consume(bool credit)
+{
+    liar_consume();
+    if (!credit)
+        return;
+    liar_greet();
+    for (unsigned i = 0; i < CLIENTS; i++)
+        if (is_relayed(&clients[i]) && !liar.lied)
+            liar_return_credit(&clients[i]);
 }
 
 static void in_tenant(enum what what, struct client *k, struct wire_in *in)
@@ -654,7 +477,7 @@ static void in_tenant(enum what what, struct client *k, struct wire_in *in)
     uint8_t type;
     uint16_t n;
 
-    if (!tenant.memory)
+    if (!liar.at.memory)
         return;
     switch (what) {
     case FRAME:
@@ -665,25 +488,27 @@ static void in_tenant(enum what what, struct client *k, struct wire_in *in)
             frame(k, type, p, n);
         return;
     case DATA:
-        echo(k, wire_u16(in));
+        n = wire_u16(in);
+        liar_greet();
+        if (is_relayed(k))
+            liar_say(k, 1 + n % 8192); /* an empty one is a lie */
         return;
     case FLOOD:
         flood(k, wire_u8(in) % 100);
         return;
     case STALE:
-        greet();
-        if (k->before)
-            put(MUX_DATA, k->before, "stale", 5);
+        liar_greet();
+        liar_say_stale(k);
         return;
     case SCRIBBLE:
         n = wire_u8(in);
         p = wire_bytes(in, n);
         if (p)
-            scribble(p, n);
+            liar_scribble(p, n);
         return;
     case INDEX:
         type = wire_u8(in);
-        lie(type, wire_u32(in));
+        liar_scribble_page(type, wire_u32(in));
         return;
     default:
         consume(wire_u8(in) & 1);
@@ -785,38 +610,17 @@ static void step(struct wire_in *in)
 
 /*----- the worker -----*/
 
-static void on_message(struct packet *p, const uint8_t *buf, size_t len, int *fds, size_t nfds)
-{
-    (void)p, (void)buf, (void)len, (void)fds, (void)nfds;
-}
-
-static void on_lost(struct packet *p, enum rc why)
-{
-    (void)p, (void)why;
-}
-
-static void on_parent_closed(struct packet *p)
-{
-    (void)p;
-}
-
 static void begin(void)
 {
-    static const struct packet_ops ops = {on_message, on_lost, on_parent_closed};
     int ends[2];
 
-    memset(&w, 0, sizeof w);
-    memset(&tenant, 0, sizeof tenant);
+    parent = house_worker(&w, &options);
+    liar = (struct liar){0};
     for (unsigned i = 0; i < CLIENTS; i++)
         clients[i] = (struct client){.fd = -1};
     wake = question = 0;
     complaints = 0;
     orch = -1;
-    w.options = &options;
-    CHECK(uv_loop_init(&w.loop) == 0);
-    CHECK(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends) == 0);
-    parent = ends[0];
-    CHECK(packet_open(&w.parent, &w.loop, ends[1], &ops, &w) == RC_OK);
     CHECK(!routes_init(&w) && !wakes_init(&w) && !channels_init(&w) && !conns_init(&w) &&
           !signer_init(&w) && !orch_init(&w));
     CHECK(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends) == 0);
@@ -844,7 +648,7 @@ static void end(void)
     orch_dispose(&w);
     signer_dispose(&w);
     CHECK(uv_loop_close(&w.loop) == 0);
-    forget_tenant();
+    liar_forget();
     for (unsigned i = 0; i < CLIENTS; i++)
         fd_close(&clients[i].fd);
     fd_close(&orch);

@@ -6,19 +6,14 @@
  * ring for, frames or room. */
 #include <errno.h>
 #include <fcntl.h>
-#include <string.h>
-#include <sys/eventfd.h>
 #include <sys/mman.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
-#include "common/core/handover.h"
 #include "common/host/fd.h"
 #include "tests/unit/unit.h"
+#include "tests/unit/worker_house.h"
 #include "tls-front/channel.h"
 #include "tls-front/orch.h"
 #include "tls-front/route.h"
-#include "tls-front/worker.h"
 
 #define ORDER 16
 
@@ -26,12 +21,8 @@ static struct worker w;
 static struct options options;
 static struct tenant acme;
 static int parent;
-static struct {
-    struct ring ring; /* the tenant's end */
-    void *memory;
-    int fds[3]; /* as READY has them: memory, the tenant's doorbell, the worker's */
-    int bell;   /* the worker's, for the tenant */
-} tenant;
+static struct house_tenant tenant;
+static int fds[3]; /* as READY has them */
 
 /*----- calls that fail, with `fails` for errno; 0: none does -----*/
 
@@ -64,52 +55,20 @@ int __wrap_uv_poll_start(uv_poll_t *poll, int events, uv_poll_cb cb)
 
 /*----- a worker and a tenant -----*/
 
-static void on_message(struct packet *p, const uint8_t *buf, size_t len, int *fds, size_t nfds)
-{
-    (void)p, (void)buf, (void)len, (void)fds, (void)nfds;
-}
-
-static void on_lost(struct packet *p, enum rc why)
-{
-    (void)p, (void)why;
-}
-
-static void on_parent_closed(struct packet *p)
-{
-    (void)p;
-}
-
 static int set_up(void **state)
 {
-    static const struct packet_ops ops = {on_message, on_lost, on_parent_closed};
-    int ends[2];
+    const unsigned orders[2] = {ORDER, ORDER};
 
     (void)state;
     mmap_fails = init_fails = start_fails = 0;
-    memset(&w, 0, sizeof w);
-    w.options = &options;
+    parent = house_worker(&w, &options);
     acme = (struct tenant){.id = 1, .refs = 1, .name = "acme"};
-    assert_int_equal(uv_loop_init(&w.loop), 0);
-    assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends),
-                     0);
-    parent = ends[0];
-    assert_int_equal(packet_open(&w.parent, &w.loop, ends[1], &ops, &w), RC_OK);
     assert_int_equal(channels_init(&w), RC_OK);
     assert_int_equal(conns_init(&w), RC_OK);
     assert_int_equal(orch_init(&w), RC_OK);
 
-    tenant.fds[0] = memfd_create("ring", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-    assert_int_equal(ftruncate(tenant.fds[0], (off_t)ring_bytes(ORDER, ORDER)), 0);
-    assert_int_equal(fcntl(tenant.fds[0], F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW), 0);
-    tenant.memory =
-        mmap(NULL, ring_bytes(ORDER, ORDER), PROT_READ | PROT_WRITE, MAP_SHARED, tenant.fds[0], 0);
-    assert_ptr_not_equal(tenant.memory, MAP_FAILED);
-    ring_format(tenant.memory, ORDER, ORDER);
-    assert_int_equal(
-        ring_attach(&tenant.ring, tenant.memory, ring_bytes(ORDER, ORDER), RING_SERVER), RC_OK);
-    tenant.fds[1] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    tenant.fds[2] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    tenant.bell = fcntl(tenant.fds[2], F_DUPFD_CLOEXEC, 0);
+    house_tenant_make(&tenant, orders, fds);
+    assert_int_equal(fcntl(fds[0], F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW), 0);
     return 0;
 }
 
@@ -126,24 +85,23 @@ static int tear_down(void **state)
     assert_int_equal(uv_loop_close(&w.loop), 0);
     assert_int_equal(acme.refs, 1);
     for (int i = 0; i < 3; i++)
-        fd_close(&tenant.fds[i]);
-    fd_close(&tenant.bell);
+        fd_close(&fds[i]);
     fd_close(&parent);
-    munmap(tenant.memory, ring_bytes(ORDER, ORDER));
+    house_tenant_free(&tenant);
     return 0;
 }
 
 static enum rc ready(uint32_t port)
 {
     struct control_ready m = {
-        .tenant = 1, .id = {1, 1}, .bytes = (uint32_t)ring_bytes(ORDER, ORDER), .port = port};
+        .tenant = 1, .id = {1, 1}, .bytes = (uint32_t)tenant.len, .port = port};
 
-    return channel_ready(&w, &acme, &m, tenant.fds);
+    return channel_ready(&w, &acme, &m, fds);
 }
 
 static void ring(void)
 {
-    eventfd_write(tenant.bell, 1);
+    house_tenant_ring(&tenant);
     uv_run(&w.loop, UV_RUN_NOWAIT);
 }
 
@@ -184,13 +142,8 @@ static void a_doorbell_that_cannot_be_polled_is_not_the_tenants_fault(void **sta
 
 static void greet(void)
 {
-    struct mux_hello hello = {MUX_VERSION, HANDOVER_VERSION, 1};
-    uint8_t buf[MUX_HELLO_SIZE];
-    size_t n;
-
     assert_int_equal(ready(0), RC_OK);
-    assert_int_equal(mux_hello_encode(&hello, buf, sizeof buf, &n), RC_OK);
-    assert_int_equal(mux_put(&tenant.ring, MUX_HELLO, 0, buf, (uint32_t)n), RC_OK);
+    assert_int_equal(house_tenant_hello(&tenant), RC_OK);
     ring();
     assert_true(is_heard());
 }
