@@ -6,7 +6,6 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "common/host/log.h"
@@ -87,25 +86,4 @@ enum rc listen_bind(struct options_listen *at, size_t n, int *fds, size_t stride
         fds[i * stride] = fd;
     }
     return RC_OK;
-}
-
-int listen_orch(const char *run, const char *name)
-{
-    struct sockaddr_un to = {.sun_family = AF_UNIX};
-    int n = snprintf(to.sun_path, sizeof to.sun_path, "%s/%s", run, name);
-    int fd;
-
-    if (n < 0 || (size_t)n >= sizeof to.sun_path) {
-        errno = ENAMETOOLONG;
-        return -1;
-    }
-    fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (fd >= 0 && connect(fd, (struct sockaddr *)&to, sizeof to) != 0) {
-        int why = errno;
-
-        close(fd);
-        errno = why;
-        return -1;
-    }
-    return fd;
 }

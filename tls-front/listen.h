@@ -1,4 +1,4 @@
-/* Sockets of the front's parent. */
+/* Sockets that the front listens on. */
 #ifndef TLS_FRONT_LISTEN_H
 #define TLS_FRONT_LISTEN_H
 
@@ -16,8 +16,5 @@ RC_MUST_CHECK enum rc listen_bind(struct options_listen *at, size_t n, int *fds,
 
 /* "127.0.0.1:8443", "[::1]:8443". */
 void listen_text(const struct sockaddr_storage *addr, char out[LISTEN_TEXT]);
-
-/* A connection to roomkeyd's socket RUN/`name`, or -1 with errno set. */
-int listen_orch(const char *run, const char *name);
 
 #endif

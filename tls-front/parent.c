@@ -14,9 +14,6 @@
 #include <unistd.h>
 
 #include "common/core/check.h"
-#include "common/core/control.h"
-#include "common/core/handover.h"
-#include "common/core/mux.h"
 #include "common/core/secret.h"
 #include "common/host/clock.h"
 #include "common/host/log.h"
@@ -26,15 +23,14 @@
 #include "tls-front/agent/agent.h"
 #include "tls-front/link.h"
 #include "tls-front/listen.h"
+#include "tls-front/parent_orch.h"
 #include "tls-front/ticket_file.h"
 #include "tls-front/worker.h"
 
-#define MS                1000ull
-#define SECOND            (1000 * MS)
-#define RETRY_MIN_MS      50
-#define RETRY_MAX_MS      5000
-#define ORCH_RETRY_MIN_MS 20
-#define ORCH_RETRY_MAX_MS 500
+#define MS           1000ull
+#define SECOND       (1000 * MS)
+#define RETRY_MIN_MS 50
+#define RETRY_MAX_MS 5000
 
 /* A worker, or the key agent.  Times are clock_us(); 0: nothing to do then. */
 struct child {
@@ -44,9 +40,7 @@ struct child {
     bool listening;                 /* it has said that it serves */
     uint64_t started, restart_at;
     unsigned retry_ms;
-    uint64_t orch_at;    /* it wants a control socket */
-    uint64_t orch_given; /* it got the last one */
-    unsigned orch_retry_ms;
+    struct parent_orch orch;
 };
 
 struct parent {
@@ -56,7 +50,7 @@ struct parent {
     int http, acme, signals;
     struct ticket_secrets secrets;
     uint64_t step_at, stop_at;
-    bool ready, stopping, orch_missed;
+    bool ready, stopping;
 };
 
 static void send_link(struct child *c, const struct link_msg *m, int fd)
@@ -203,7 +197,7 @@ static void child_gone(struct parent *p, struct child *c, int status)
     c->link = -1;
     c->pid = 0;
     c->listening = false;
-    c->orch_at = c->orch_given = 0;
+    c->orch = (struct parent_orch){0};
     if (p->stopping)
         return;
     /* One that lived for long starts again almost at once. */
@@ -234,53 +228,17 @@ static void reap(struct parent *p)
     }
 }
 
-/*----- sockets to roomkeyd, on behalf of children -----*/
-
-/* Says whose the socket is, for the child: one that was taken over is not asked who it is, and so
- * cannot be given the channels of another. */
-static bool greet(const struct parent *p, const struct child *c, int fd)
-{
-    struct control_msg m = {.type = CONTROL_HELLO};
-    uint8_t buf[CONTROL_SIZE_MAX];
-    size_t len;
-
-    m.hello.control_version = CONTROL_VERSION;
-    m.hello.mux_version = MUX_VERSION;
-    m.hello.handover_version = HANDOVER_VERSION;
-    m.hello.worker = c == &p->agent ? 0 : (uint16_t)(c - p->child);
-    m.hello.pid = (uint32_t)c->pid;
-    CHECK(control_encode(&m, buf, sizeof buf, &len) == RC_OK);
-    return packet_write(fd, buf, len, NULL, 0) == RC_OK;
-}
+/*----- what children say -----*/
 
 static void connect_orch(struct parent *p, struct child *c)
 {
-    const char *name = c == &p->agent ? "agent.sock" : "front.sock";
-    int fd = listen_orch(p->o.run, name);
+    int worker = c == &p->agent ? PARENT_ORCH_AGENT : (int)(c - p->child);
+    int fd = parent_orch_connect(&c->orch, p->o.run, worker, c->pid);
 
-    if (fd >= 0 && !greet(p, c, fd)) {
-        close(fd);
-        fd = -1;
-    }
     if (fd >= 0) {
-        c->orch_at = 0;
-        c->orch_given = clock_us();
         tell(c, LINK_ORCH, fd);
         close(fd);
-        if (p->orch_missed)
-            log_info("roomkeyd is there");
-        p->orch_missed = false;
-        return;
     }
-    if (!p->orch_missed)
-        log_warning("roomkeyd is not there (%s/%s: %s); tenants that sleep cannot be woken until "
-                    "it is",
-                    p->o.run, name, strerror(errno));
-    p->orch_missed = true;
-    c->orch_retry_ms = c->orch_retry_ms ? c->orch_retry_ms * 2 : ORCH_RETRY_MIN_MS;
-    if (c->orch_retry_ms > ORCH_RETRY_MAX_MS)
-        c->orch_retry_ms = ORCH_RETRY_MAX_MS;
-    c->orch_at = clock_us() + c->orch_retry_ms * MS;
 }
 
 static void say_ready(struct parent *p)
@@ -333,12 +291,7 @@ static void from_child(struct parent *p, struct child *c)
         } else if (m.type == LINK_MISFIT && c == &p->agent) {
             end_misfit(p, m.worker);
         } else if (m.type == LINK_WANT_ORCH && !p->stopping) {
-            c->orch_retry_ms = 0;
-            /* At once, unless roomkeyd takes connections only to refuse them. */
-            if (clock_us() - c->orch_given > SECOND)
-                connect_orch(p, c);
-            else
-                c->orch_at = clock_us() + ORCH_RETRY_MAX_MS * MS;
+            parent_orch_want(&c->orch);
         }
     }
 }
@@ -379,12 +332,12 @@ static uint64_t on_child_time(struct parent *p, struct child *c, uint64_t now, u
 {
     if (c->restart_at && now >= c->restart_at)
         start_child(p, c);
-    if (c->orch_at && now >= c->orch_at)
+    if (c->orch.at && now >= c->orch.at)
         connect_orch(p, c);
     if (c->restart_at && c->restart_at < next)
         next = c->restart_at;
-    if (c->orch_at && c->orch_at < next)
-        next = c->orch_at;
+    if (c->orch.at && c->orch.at < next)
+        next = c->orch.at;
     if (p->stopping && now >= p->stop_at && c->pid > 0)
         kill(c->pid, SIGKILL);
     return next;
