@@ -29,7 +29,8 @@ static uint64_t now_us(const struct instance *i)
     return alarms_us(&i->fleet->alarms);
 }
 
-void instance_arm(struct instance *i, uint64_t ms)
+/* Sets the alarm of the state. */
+static void arm(struct instance *i, uint64_t ms)
 {
     i->rang = false;
     alarm_set(&i->fleet->alarms, &i->alarm, ms);
@@ -41,7 +42,7 @@ void instance_arm_start(struct instance *i)
 
     if (i->running_us && i->running_us + i->own_ms * 1000ull < due)
         due = i->running_us + i->own_ms * 1000ull;
-    instance_arm(i, due > now ? (due - now + 999) / 1000 : 0);
+    arm(i, due > now ? (due - now + 999) / 1000 : 0);
 }
 
 /* The row follows the machine; IDLE is READY to it. */
@@ -69,7 +70,7 @@ void instance_touch(struct instance *i)
         sm_move(&i->sm, INSTANCE_READY);
         note(i, REGISTRY_INSTANCE_READY);
         i->fleet->counters.taken_back_total++;
-        instance_arm(i, i->idle_ms);
+        arm(i, i->idle_ms);
         fleet_room_changed(i->fleet);
     }
 }
@@ -81,7 +82,7 @@ void instance_set_idle(struct instance *i, uint32_t ms)
     i->idle_ms = ms;
     if ((i->sm.state == INSTANCE_READY || i->sm.state == INSTANCE_IDLE) &&
         i->question != QUESTION_OUT)
-        instance_arm(i, 0); /* to reckon anew */
+        arm(i, 0); /* to reckon anew */
 }
 
 void instance_hurry(struct instance *i, uint32_t ms)
@@ -107,7 +108,7 @@ void instance_retire(struct instance *i, uint32_t ms, bool patient)
     i->patient = patient;
     if (i->sm.state == INSTANCE_DRAINING) {
         i->drain_us = until;
-        instance_arm(i, ms);
+        arm(i, ms);
         if (!i->retire)
             slots_release(i, true);
     }
@@ -154,7 +155,7 @@ static void ask(struct instance *i)
 {
     i->question = QUESTION_OUT;
     link_health(i->link, ++i->token);
-    instance_arm(i, i->fleet->limits.health_ms);
+    arm(i, i->fleet->limits.health_ms);
 }
 
 /* Requests and leases hold it; leases no longer than their bound, requests while the workers know
@@ -189,7 +190,7 @@ static bool idle_over(struct instance *i)
     if (quiet_ms < i->idle_ms) {
         /* The alarm is not moved at each byte, but when it has rung in vain. */
         if (i->rang || i->question != QUESTION_NONE)
-            instance_arm(i, i->idle_ms - quiet_ms);
+            arm(i, i->idle_ms - quiet_ms);
         i->question = QUESTION_NONE;
         return false;
     }
@@ -208,7 +209,7 @@ static bool idle_over(struct instance *i)
             return true;
         i->fleet->counters.held_busy_total++;
         i->question = QUESTION_BUSY;
-        instance_arm(i, look_again_ms(i));
+        arm(i, look_again_ms(i));
         return false;
     case QUESTION_BUSY:
         if (i->rang)
@@ -227,7 +228,7 @@ static bool drained(struct instance *i)
         return true;
     if (slots_held(i) > 0) {
         if (i->rang) /* that was of a question, before a worker came back */
-            instance_arm(i, left_ms + 1);
+            arm(i, left_ms + 1);
         return false;
     }
     if (!i->patient)
@@ -242,7 +243,7 @@ static bool drained(struct instance *i)
         if (!busy(i))
             return true;
         i->question = QUESTION_BUSY;
-        instance_arm(i, look_again_ms(i) < left_ms ? look_again_ms(i) : left_ms + 1);
+        arm(i, look_again_ms(i) < left_ms ? look_again_ms(i) : left_ms + 1);
         return false;
     case QUESTION_BUSY:
         if (i->rang)
@@ -316,7 +317,7 @@ static void begin_stopping(struct instance *i)
         kill_it(i); /* nothing in it is worth a farewell */
     sm_move(&i->sm, INSTANCE_STOPPING);
     note(i, REGISTRY_INSTANCE_STOPPING);
-    instance_arm(i, i->killed ? limits->kill_ms : limits->stop_ms + limits->stop_grace_ms);
+    arm(i, i->killed ? limits->kill_ms : limits->stop_ms + limits->stop_grace_ms);
 }
 
 static void begin_draining(struct instance *i)
@@ -328,7 +329,7 @@ static void begin_draining(struct instance *i)
     sm_move(&i->sm, INSTANCE_DRAINING);
     note(i, REGISTRY_INSTANCE_DRAINING);
     slots_release(i, i->retire);
-    instance_arm(i, i->drain_us > now ? (i->drain_us - now) / 1000 : 0);
+    arm(i, i->drain_us > now ? (i->drain_us - now) / 1000 : 0);
 }
 
 void instance_step(struct instance *i)
@@ -359,7 +360,7 @@ void instance_step(struct instance *i)
             sm_move(&i->sm, INSTANCE_READY);
             note(i, REGISTRY_INSTANCE_READY);
             fleet_start_over(i->fleet, i);
-            instance_arm(i, i->idle_ms);
+            arm(i, i->idle_ms);
             continue;
 
         case INSTANCE_READY:
@@ -399,11 +400,11 @@ void instance_step(struct instance *i)
                 return end(i);
             if (!i->killed && (i->rang || i->why[0])) {
                 kill_it(i);
-                instance_arm(i, limits->kill_ms);
+                arm(i, limits->kill_ms);
             } else if (i->rang) {
                 log_error("instance %llu of %s does not end although it was killed",
                           (unsigned long long)i->id, i->tenant->name);
-                instance_arm(i, limits->kill_ms);
+                arm(i, limits->kill_ms);
             }
             return;
 

@@ -164,9 +164,7 @@ const char *instance_state_text(const struct instance *i);
 /*----- between instance.c and instance_events.c -----*/
 
 extern const struct sm_state instance_states[INSTANCE_STATE_NR];
-/* Sets the alarm of the state. */
-void instance_arm(struct instance *i, uint64_t ms);
-/* … of STARTING: `start` after it was asked for, and its own time after it runs. */
+/* Sets the alarm of STARTING: `start` after it was asked for, and its own time after it runs. */
 void instance_arm_start(struct instance *i);
 
 /*----- slots.c -----*/

@@ -112,6 +112,20 @@ static void set_limit(struct options *o, int index, const char *text)
 #undef X
 }
 
+/* What only all of them together show. */
+static void check(const struct options *o)
+{
+    if (!o->run)
+        usage("--run DIR is missing: the folder given to roomkeyd --run");
+    if (o->listens == 0)
+        usage("--listen ADDR:PORT is missing");
+    if (o->ticket_period < 1 || o->ticket_period > OPTIONS_TICKET_PERIOD_MAX)
+        usage("--ticket-period %u is not from 1 to %d", o->ticket_period,
+              OPTIONS_TICKET_PERIOD_MAX);
+    if (o->acme_dir && !o->has_http)
+        usage("--acme-dir is served on --listen-http, which is missing");
+}
+
 void options_parse(struct options *o, int argc, char **argv)
 {
     enum {
@@ -188,13 +202,5 @@ void options_parse(struct options *o, int argc, char **argv)
     }
     if (optind < argc)
         usage("%s is not an option", argv[optind]);
-    if (!o->run)
-        usage("--run DIR is missing: the folder given to roomkeyd --run");
-    if (o->listens == 0)
-        usage("--listen ADDR:PORT is missing");
-    if (o->ticket_period < 1 || o->ticket_period > OPTIONS_TICKET_PERIOD_MAX)
-        usage("--ticket-period %u is not from 1 to %d", o->ticket_period,
-              OPTIONS_TICKET_PERIOD_MAX);
-    if (o->acme_dir && !o->has_http)
-        usage("--acme-dir is served on --listen-http, which is missing");
+    check(o);
 }

@@ -57,9 +57,10 @@ uint64_t rate_source(const struct rates *r, const struct sockaddr_storage *from)
     return v ? v : 1;
 }
 
-bool rate_allow_at(struct rates *r, const struct sockaddr_storage *from, uint64_t now_us)
+bool rate_allow(struct rates *r, const struct sockaddr_storage *from)
 {
     uint64_t source = rate_source(r, from), most = (uint64_t)r->per_second * BURST_S * TOKEN;
+    uint64_t now_us = clock_us();
     struct bucket *set = r->bucket[source % SETS], *b = &set[0];
 
     if (r->per_second == 0)
@@ -81,9 +82,4 @@ bool rate_allow_at(struct rates *r, const struct sockaddr_storage *from, uint64_
         return false;
     b->parts -= TOKEN;
     return true;
-}
-
-bool rate_allow(struct rates *r, const struct sockaddr_storage *from)
-{
-    return rate_allow_at(r, from, clock_us());
 }

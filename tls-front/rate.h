@@ -21,8 +21,7 @@ void rates_free(struct rates *r);
 /* Who that is, to be compared with others of `r`: its IPv4 address or IPv6 /64.  Not 0. */
 uint64_t rate_source(const struct rates *r, const struct sockaddr_storage *from);
 
-/* Takes one token at the time of now_us (clock_us()). */
-bool rate_allow_at(struct rates *r, const struct sockaddr_storage *from, uint64_t now_us);
+/* Takes one token. */
 bool rate_allow(struct rates *r, const struct sockaddr_storage *from);
 
 #endif

@@ -226,7 +226,8 @@ void admin_answer(struct admin_request *q, unsigned status, json_t *value)
     answer(q, status, response_of("application/json", &text));
 }
 
-unsigned admin_status_of(enum rc rc)
+/* HTTP's. */
+static unsigned status_of(enum rc rc)
 {
     switch (rc) {
     case RC_OK:
@@ -265,7 +266,7 @@ static json_t *error_of(const struct refusal *no)
 
 void admin_refuse(struct admin_request *q, const struct refusal *no)
 {
-    admin_answer(q, admin_status_of(no->rc), error_of(no));
+    admin_answer(q, status_of(no->rc), error_of(no));
 }
 
 void admin_fail(struct admin_request *q, enum rc rc, const char *what)

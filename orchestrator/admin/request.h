@@ -93,6 +93,4 @@ void admin_later(struct admin_request *q);
 /* A stream that said ADMIN_WAIT has something now (or should look). */
 void admin_wake(struct admin_request *q);
 
-unsigned admin_status_of(enum rc rc); /* HTTP */
-
 #endif

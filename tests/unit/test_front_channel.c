@@ -1,9 +1,9 @@
 /* A front worker's channel: what of ours is used up while it is opened, and how often an honest
  * tenant may ring.
  *
- * Seen to fail: with any failure of mmap() taken for the tenant's (map()); without the answer of
- * uv_poll_init() or uv_poll_start() looked at; with IDLE_RINGS_MAX alone, whatever there was to
- * ring for, frames or room. */
+ * Seen to fail: with any failure of mmap() taken for the tenant's (channel_map.c); without the
+ * answer of uv_poll_init() or uv_poll_start() looked at; with IDLE_RINGS_MAX alone, whatever there
+ * was to ring for, frames or room. */
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/mman.h>
