@@ -136,9 +136,7 @@ static void one_with_fewer_channels_or_taken_already_is_not_either(void **state)
     assert_int_equal(adopt(&b, s, FIVE, 3), RC_NOT_FOUND);
     assert_int_equal(adopt(&a, s, FIVE, 2), RC_OK);
     assert_int_equal(adopt(&b, s, FIVE, 2), RC_NOT_FOUND);
-    act_kill(&a);
-    stage_until(s, a.exited);
-    act_dispose(&a);
+    act_end(&a);
 }
 
 static void a_handle_that_is_none_is_refused(void **state)
@@ -177,9 +175,7 @@ static void one_that_a_daemon_left_is_what_the_next_takes_over(void **state)
     s->generous = false; /* nothing is destroyed */
     reopen(s, &found, 1);
     assert_int_equal(adopt(&a, s, handle.text, 2), RC_OK);
-    act_kill(&a);
-    stage_until(s, a.exited);
-    act_dispose(&a);
+    act_end(&a);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, stage_set_up, stage_tear_down)

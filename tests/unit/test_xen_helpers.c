@@ -2,27 +2,11 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "tests/unit/unit.h"
 #include "tests/unit/xen_stage.h"
 
 static const struct backend_ops *const ops = &backend_xen;
-
-static void begin(struct act *a, struct stage *s)
-{
-    int fd = stage_image(s, 1);
-
-    act_start(a, s, "acme", fd);
-    close(fd);
-}
-
-static void end(struct act *a)
-{
-    act_kill(a);
-    stage_until(a->stage, a->exited);
-    act_dispose(a);
-}
 
 static void one_that_dies_in_mid_create_costs_the_start_a_moment(void **state)
 {
@@ -32,7 +16,7 @@ static void one_that_dies_in_mid_create_costs_the_start_a_moment(void **state)
     struct act a;
 
     s->generous = false;
-    begin(&a, s);
+    act_start(&a, s, "acme", 1);
     p = stage_job(s, XEN_JOB_CREATE);
     memcpy(first, p->job.uuid, sizeof first);
     puppet_dies(p);
@@ -47,7 +31,7 @@ static void one_that_dies_in_mid_create_costs_the_start_a_moment(void **state)
     assert_int_equal(a.running, 0);
     act_launch(&a, 5);
     s->generous = true;
-    end(&a);
+    act_end(&a);
 }
 
 static void one_that_dies_in_mid_launch_likewise(void **state)
@@ -55,13 +39,13 @@ static void one_that_dies_in_mid_launch_likewise(void **state)
     struct stage *s = *state;
     struct act a;
 
-    begin(&a, s);
+    act_start(&a, s, "acme", 1);
     act_create(&a, 5);
     puppet_dies(stage_job(s, XEN_JOB_LAUNCH));
     act_create(&a, 6);
     act_launch(&a, 6);
     assert_false(stage_watches(s, 5));
-    end(&a);
+    act_end(&a);
 }
 
 static void two_that_die_are_reported(void **state)
@@ -69,7 +53,7 @@ static void two_that_die_are_reported(void **state)
     struct stage *s = *state;
     struct act a;
 
-    begin(&a, s);
+    act_start(&a, s, "acme", 1);
     puppet_dies(stage_job(s, XEN_JOB_CREATE));
     puppet_dies(stage_job(s, XEN_JOB_CREATE));
     stage_until(s, a.exited);
@@ -85,7 +69,7 @@ static void killed_while_its_helper_is_dead_ends_all_the_same(void **state)
     struct act a;
 
     s->generous = false;
-    begin(&a, s);
+    act_start(&a, s, "acme", 1);
     puppet_dies(stage_job(s, XEN_JOB_CREATE));
     p = stage_job(s, XEN_JOB_DESTROY);
     act_kill(&a);
@@ -118,7 +102,7 @@ static void one_that_hangs_is_killed_and_the_start_begun_anew_once(void **state)
     s->settings.job_ms = 200;
     stage_open(s);
     s->generous = true; /* what is left is destroyed at once, however often it is asked for */
-    begin(&a, s);
+    act_start(&a, s, "acme", 1);
     for (int n = 0; n < 2; n++) {
         p = stage_job(s, XEN_JOB_CREATE);
         pid = p->hello.pid;
@@ -139,11 +123,11 @@ static void one_that_talks_nonsense_is_replaced(void **state)
     struct stage *s = *state;
     struct act a;
 
-    begin(&a, s);
+    act_start(&a, s, "acme", 1);
     puppet_babbles(stage_job(s, XEN_JOB_CREATE));
     act_create(&a, 5);
     act_launch(&a, 5);
-    end(&a);
+    act_end(&a);
 }
 
 static void one_that_dies_idle_is_replaced(void **state)
@@ -153,12 +137,12 @@ static void one_that_dies_idle_is_replaced(void **state)
     struct act a;
 
     act_run(&a, s, "acme", 5);
-    end(&a);
+    act_end(&a);
     TAILQ_FOREACH(p, &s->puppets, entry)
     if (p != s->watcher)
         assert_int_equal(kill(p->hello.pid, SIGKILL), 0);
     for (int n = 0; n < 3; n++) {
-        begin(&a, s);
+        act_start(&a, s, "acme", 1);
         other = stage_job(s, XEN_JOB_CREATE);
         puppet_answer(other, RC_FAILED, "", 0, -1);
         stage_until(s, a.exited);
@@ -171,11 +155,9 @@ static void a_watcher_that_dies_misses_nothing(void **state)
     struct stage *s = *state;
     struct act running, booting;
     pid_t pid;
-    int fd = stage_image(s, 1);
 
     act_run(&running, s, "running", 5);
-    act_start(&booting, s, "booting", fd);
-    close(fd);
+    act_start(&booting, s, "booting", 1);
     act_create(&booting, 6);
     puppet_answer(stage_job(s, XEN_JOB_LAUNCH), RC_OK, "", 6, -1);
     stage_until(s, stage_watches(s, 6));
@@ -191,7 +173,7 @@ static void a_watcher_that_dies_misses_nothing(void **state)
     stage_vanish(s, 5);
     stage_until(s, running.exited);
     act_dispose(&running);
-    end(&booting);
+    act_end(&booting);
 }
 
 static void a_watcher_that_hangs_is_replaced(void **state)
@@ -231,16 +213,14 @@ static void starts_go_before_destroys(void **state)
 {
     struct stage *s = *state;
     struct act dead, a, b, c;
-    int fd = stage_image(s, 1);
 
     s->generous = false;
     act_run(&dead, s, "dead", 5);
-    act_start(&a, s, "one", fd);
-    act_start(&b, s, "two", fd);
+    act_start(&a, s, "one", 1);
+    act_start(&b, s, "two", 1);
     stage_until(s, stage_jobs(s) == 2); /* no helper is free */
     act_kill(&dead);
-    act_start(&c, s, "three", fd);
-    close(fd);
+    act_start(&c, s, "three", 1);
     puppet_answer(stage_job(s, XEN_JOB_CREATE), RC_FAILED, "", 0, -1);
     stage_until(s, stage_jobs(s) == 2);
     assert_int_equal(stage_count(s, XEN_JOB_CREATE), 2);

@@ -23,7 +23,7 @@ static void is_created_launched_and_started_when_its_channels_are_there(void **s
     int fd = stage_image(s, 1);
     const char *seed;
 
-    act_start(&a, s, "acme", fd);
+    act_start(&a, s, "acme", 1);
     p = stage_job(s, XEN_JOB_CREATE);
     create = p->job;
     assert_int_equal(create.memory_kib, 16384);
@@ -54,9 +54,7 @@ static void is_created_launched_and_started_when_its_channels_are_there(void **s
     stage_until(s, a.started);
     assert_int_equal(a.started, 1);
     assert_true(a.steps.created_us > 0 && a.steps.unpaused_us >= a.steps.created_us);
-    act_kill(&a);
-    stage_until(s, a.exited);
-    act_dispose(&a);
+    act_end(&a);
 }
 
 static void may_publish_before_the_launch_is_answered(void **state)
@@ -64,10 +62,8 @@ static void may_publish_before_the_launch_is_answered(void **state)
     struct stage *s = *state;
     struct puppet *p;
     struct act a;
-    int fd = stage_image(s, 1);
 
-    act_start(&a, s, "acme", fd);
-    close(fd);
+    act_start(&a, s, "acme", 1);
     act_create(&a, 5);
     p = stage_job(s, XEN_JOB_LAUNCH);
     stage_publish(s, 5, 2);
@@ -134,10 +130,8 @@ static void that_cannot_be_created_says_why(void **state)
 {
     struct stage *s = *state;
     struct act a;
-    int fd = stage_image(s, 1);
 
-    act_start(&a, s, "acme", fd);
-    close(fd);
+    act_start(&a, s, "acme", 1);
     puppet_answer(stage_job(s, XEN_JOB_CREATE), RC_FAILED, "the moon is full", 0, -1);
     stage_until(s, a.exited);
     assert_int_equal(a.running, 0);
@@ -150,13 +144,11 @@ static void that_cannot_be_launched_is_destroyed(void **state)
 {
     struct stage *s = *state;
     struct act a;
-    int fd = stage_image(s, 1);
     uint8_t uuid[XEN_UUID_SIZE];
     struct puppet *p;
 
     s->generous = false;
-    act_start(&a, s, "acme", fd);
-    close(fd);
+    act_start(&a, s, "acme", 1);
     act_create(&a, 5);
     p = stage_job(s, XEN_JOB_LAUNCH);
     memcpy(uuid, p->job.uuid, sizeof uuid);
@@ -175,10 +167,8 @@ static void that_shuts_down_before_it_publishes_has_not_started(void **state)
 {
     struct stage *s = *state;
     struct act a;
-    int fd = stage_image(s, 1);
 
-    act_start(&a, s, "acme", fd);
-    close(fd);
+    act_start(&a, s, "acme", 1);
     act_create(&a, 5);
     puppet_answer(stage_job(s, XEN_JOB_LAUNCH), RC_OK, "", 5, -1);
     stage_shut(s, 5, CRASH, 64);
@@ -193,10 +183,8 @@ static void that_publishes_too_few_channels_is_destroyed(void **state)
 {
     struct stage *s = *state;
     struct act a;
-    int fd = stage_image(s, 1);
 
-    act_start(&a, s, "acme", fd);
-    close(fd);
+    act_start(&a, s, "acme", 1);
     act_create(&a, 5);
     puppet_answer(stage_job(s, XEN_JOB_LAUNCH), RC_OK, "", 5, -1);
     stage_publish(s, 5, 1);
@@ -232,11 +220,9 @@ static void killed_while_it_is_created_is_destroyed_as_soon_as_it_stands(void **
     struct stage *s = *state;
     struct puppet *p;
     struct act a;
-    int fd = stage_image(s, 1);
 
     s->generous = false;
-    act_start(&a, s, "acme", fd);
-    close(fd);
+    act_start(&a, s, "acme", 1);
     stage_job(s, XEN_JOB_CREATE);
     act_kill(&a);
     act_create(&a, 5);
@@ -254,10 +240,8 @@ static void killed_while_it_is_launched_is_destroyed_then(void **state)
     struct stage *s = *state;
     struct puppet *p;
     struct act a;
-    int fd = stage_image(s, 1);
 
-    act_start(&a, s, "acme", fd);
-    close(fd);
+    act_start(&a, s, "acme", 1);
     act_create(&a, 5);
     p = stage_job(s, XEN_JOB_LAUNCH);
     act_kill(&a);
@@ -273,12 +257,10 @@ static void killed_before_its_turn_is_never_created(void **state)
     struct stage *s = *state;
     struct puppet *first, *second;
     struct act a, b, c;
-    int fd = stage_image(s, 1);
 
-    act_start(&a, s, "one", fd);
-    act_start(&b, s, "two", fd);
-    act_start(&c, s, "three", fd);
-    close(fd);
+    act_start(&a, s, "one", 1);
+    act_start(&b, s, "two", 1);
+    act_start(&c, s, "three", 1);
     stage_until(s, stage_jobs(s) == 2);
     act_kill(&c);
     stage_until(s, c.exited);
@@ -461,9 +443,7 @@ static void tells_what_it_uses(void **state)
     stage_until(s, ops->usage(a.instance, &usage) == RC_OK);
     assert_int_equal(usage.cpu_us, 1234);
     assert_int_equal(usage.memory, 16u << 20);
-    act_kill(&a);
-    stage_until(s, a.exited);
-    act_dispose(&a);
+    act_end(&a);
 }
 
 /* Nothing may come after dispose(), whatever was under way. */
@@ -472,21 +452,19 @@ static void let_go_while_it_starts_is_destroyed_and_while_it_runs_is_left(void *
     struct stage *s = *state;
     struct puppet *create, *launch;
     struct act made, launched, booting, running, waiting;
-    int fd = stage_image(s, 1);
 
     s->generous = false;
     act_run(&running, s, "running", 4);
-    act_start(&booting, s, "booting", fd);
+    act_start(&booting, s, "booting", 1);
     act_create(&booting, 5);
     puppet_answer(stage_job(s, XEN_JOB_LAUNCH), RC_OK, "", 5, -1);
     stage_until(s, stage_watches(s, 5));
-    act_start(&launched, s, "launched", fd);
+    act_start(&launched, s, "launched", 1);
     act_create(&launched, 6);
     launch = stage_job(s, XEN_JOB_LAUNCH);
-    act_start(&made, s, "made", fd);
+    act_start(&made, s, "made", 1);
     create = stage_job(s, XEN_JOB_CREATE);
-    act_start(&waiting, s, "waiting", fd);
-    close(fd);
+    act_start(&waiting, s, "waiting", 1);
 
     act_dispose(&running);
     act_dispose(&booting);

@@ -1,7 +1,6 @@
 /* Domains that are there before anybody asks. */
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "orchestrator/backend/xen/xen_instance.h"
 #include "tests/unit/unit.h"
@@ -19,21 +18,6 @@ static int pool_of_two(void **state)
     s->settings.pool = 2;
     stage_open(s);
     return 0;
-}
-
-static void start(struct act *a, struct stage *s, const char *tenant, int image)
-{
-    int fd = stage_image(s, image);
-
-    act_start(a, s, tenant, fd);
-    close(fd);
-}
-
-static void end(struct act *a)
-{
-    act_kill(a);
-    stage_until(a->stage, a->exited);
-    act_dispose(a);
 }
 
 /* Answers one refill; its uuid is left in `uuid`. */
@@ -55,7 +39,7 @@ static void an_image_that_ran_has_domains_waiting_and_a_start_is_a_launch(void *
     struct act first, second;
     struct puppet *p;
 
-    start(&first, s, "first", 1);
+    act_start(&first, s, "first", 1);
     act_create(&first, 5);
     p = stage_job(s, XEN_JOB_LAUNCH);
     assert_int_equal(stage_count(s, XEN_JOB_CREATE), 0); /* not before it has run */
@@ -64,7 +48,7 @@ static void an_image_that_ran_has_domains_waiting_and_a_start_is_a_launch(void *
     refill(s, 10, uuid[0]);
     refill(s, 11, uuid[1]);
 
-    start(&second, s, "second", 1);
+    act_start(&second, s, "second", 1);
     p = stage_job(s, XEN_JOB_LAUNCH);
     assert_int_equal(stage_jobs(s), 1);
     assert_int_equal(p->job.domid, 10);
@@ -75,8 +59,8 @@ static void an_image_that_ran_has_domains_waiting_and_a_start_is_a_launch(void *
     assert_int_equal(second.steps.created_us, 0);
     assert_true(second.steps.unpaused_us > 0);
     refill(s, 12, uuid[2]); /* what was taken is made again */
-    end(&second);
-    end(&first);
+    act_end(&second);
+    act_end(&first);
 }
 
 static void another_image_or_memory_is_another_pool(void **state)
@@ -88,14 +72,14 @@ static void another_image_or_memory_is_another_pool(void **state)
     act_run(&first, s, "first", 5);
     refill(s, 10, uuid);
     refill(s, 11, uuid);
-    start(&second, s, "second", 2);
+    act_start(&second, s, "second", 2);
     assert_int_equal(strncmp(stage_job(s, XEN_JOB_CREATE)->job.name + 11, "-second-", 8), 0);
     act_create(&second, 6);
     act_launch(&second, 6);
     refill(s, 12, uuid);
     refill(s, 13, uuid);
-    end(&second);
-    end(&first);
+    act_end(&second);
+    act_end(&first);
 }
 
 static void a_refill_leaves_one_helper_free(void **state)
@@ -105,12 +89,12 @@ static void a_refill_leaves_one_helper_free(void **state)
 
     act_run(&a, s, "a", 5);
     stage_job(s, XEN_JOB_CREATE); /* a refill, and a long one */
-    start(&b, s, "b", 2);
+    act_start(&b, s, "b", 2);
     stage_until(s, stage_jobs(s) == 2);
     puppet_answer(stage_job(s, XEN_JOB_CREATE), RC_OK, "", 10, -1);
     act_create(&b, 6);
     /* The second one of the first image waits, for b is launched. */
-    start(&other, s, "other", 3);
+    act_start(&other, s, "other", 3);
     stage_until(s, stage_count(s, XEN_JOB_LAUNCH) == 1 && stage_jobs(s) == 2);
     puppet_answer(stage_job(s, XEN_JOB_CREATE), RC_FAILED, "", 0, -1);
     stage_until(s, other.exited);
@@ -119,8 +103,8 @@ static void a_refill_leaves_one_helper_free(void **state)
     stage_job(s, XEN_JOB_CREATE);
     assert_int_equal(stage_count(s, XEN_JOB_CREATE), 1);
     s->generous = true;
-    end(&b);
-    end(&a);
+    act_end(&b);
+    act_end(&a);
 }
 
 static void when_memory_is_short_the_pool_gives_its_back_and_the_start_is_tried_again(void **state)
@@ -134,7 +118,7 @@ static void when_memory_is_short_the_pool_gives_its_back_and_the_start_is_tried_
     refill(s, 10, uuid[0]);
     refill(s, 11, uuid[1]);
     s->generous = false;
-    start(&second, s, "second", 2);
+    act_start(&second, s, "second", 2);
     puppet_answer(stage_job(s, XEN_JOB_CREATE), RC_NOMEM, "no memory", 0, -1);
     for (int n = 0; n < 2; n++) {
         p = stage_job(s, XEN_JOB_DESTROY);
@@ -147,8 +131,8 @@ static void when_memory_is_short_the_pool_gives_its_back_and_the_start_is_tried_
     act_launch(&second, 6);
     assert_int_equal(stage_jobs(s), 0); /* no refill either, for a while */
     s->generous = true;
-    end(&second);
-    end(&first);
+    act_end(&second);
+    act_end(&first);
 }
 
 static void memory_that_is_about_to_come_back_is_waited_for(void **state)
@@ -163,14 +147,14 @@ static void memory_that_is_about_to_come_back_is_waited_for(void **state)
     stage_shut(s, 5, 0, 0);
     stage_until(s, dead.exited);
     p = stage_job(s, XEN_JOB_DESTROY);
-    start(&next, s, "next", 2);
+    act_start(&next, s, "next", 2);
     puppet_answer(stage_job(s, XEN_JOB_CREATE), RC_NOMEM, "no memory", 0, -1);
     puppet_answer(p, RC_OK, "", 0, -1);
     act_create(&next, 6);
     act_launch(&next, 6);
     act_dispose(&dead);
     s->generous = true;
-    end(&next);
+    act_end(&next);
 }
 
 static void with_nobody_to_give_any_back_the_start_fails_and_says_so(void **state)
@@ -178,7 +162,7 @@ static void with_nobody_to_give_any_back_the_start_fails_and_says_so(void **stat
     struct stage *s = *state;
     struct act a;
 
-    start(&a, s, "a", 1);
+    act_start(&a, s, "a", 1);
     puppet_answer(stage_job(s, XEN_JOB_CREATE), RC_NOMEM, "this host has 3 MiB free", 0, -1);
     stage_until(s, a.exited);
     assert_string_equal(a.why.text, "this host has 3 MiB free");
@@ -196,7 +180,7 @@ static void a_pool_domain_that_is_no_more_costs_a_create(void **state)
     refill(s, 10, uuid[0]);
     refill(s, 11, uuid[1]);
     s->generous = false;
-    start(&second, s, "second", 1);
+    act_start(&second, s, "second", 1);
     puppet_answer(stage_job(s, XEN_JOB_LAUNCH), RC_NOT_FOUND, "it is gone", 0, -1);
     p = stage_job(s, XEN_JOB_DESTROY);
     assert_memory_equal(p->job.uuid, uuid[0], XEN_UUID_SIZE);
@@ -204,8 +188,8 @@ static void a_pool_domain_that_is_no_more_costs_a_create(void **state)
     act_create(&second, 6);
     act_launch(&second, 6);
     s->generous = true;
-    end(&second);
-    end(&first);
+    act_end(&second);
+    act_end(&first);
 }
 
 static void an_image_that_nobody_starts_gives_its_domains_back(void **state)
@@ -224,7 +208,7 @@ static void an_image_that_nobody_starts_gives_its_domains_back(void **state)
     puppet_answer(stage_job(s, XEN_JOB_DESTROY), RC_OK, "", 0, -1);
     puppet_answer(stage_job(s, XEN_JOB_DESTROY), RC_OK, "", 0, -1);
     s->generous = true;
-    end(&a);
+    act_end(&a);
 }
 
 static void a_refill_that_dies_leaves_nothing(void **state)
@@ -243,7 +227,7 @@ static void a_refill_that_dies_leaves_nothing(void **state)
     assert_memory_equal(p->job.uuid, uuid, sizeof uuid);
     puppet_answer(p, RC_OK, "", 0, -1);
     s->generous = true;
-    end(&a);
+    act_end(&a);
 }
 
 static void the_daemons_end_destroys_what_is_in_the_pool_and_what_is_being_made(void **state)

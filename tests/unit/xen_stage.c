@@ -432,7 +432,7 @@ void act_start(struct act *a, struct stage *s, const char *tenant, int image)
     struct backend_spec spec = {.instance = ++id,
                                 .generation = 7,
                                 .tenant = tenant,
-                                .image_fd = image,
+                                .image_fd = stage_image(s, image),
                                 .memory = 16u << 20,
                                 .channels = 2};
 
@@ -442,6 +442,7 @@ void act_start(struct act *a, struct stage *s, const char *tenant, int image)
     a->in_call = true;
     assert_int_equal(ops->start(s->backend, &spec, &act_events, a, &a->instance), RC_OK);
     a->in_call = false;
+    close(spec.image_fd);
     stage_note(s, a->instance);
 }
 
@@ -463,10 +464,7 @@ void act_launch(struct act *a, uint32_t domid)
 
 void act_run(struct act *a, struct stage *s, const char *tenant, uint32_t domid)
 {
-    int image = stage_image(s, 1);
-
-    act_start(a, s, tenant, image);
-    close(image);
+    act_start(a, s, tenant, 1);
     act_create(a, domid);
     act_launch(a, domid);
 }
@@ -476,6 +474,13 @@ void act_kill(struct act *a)
     a->in_call = true;
     ops->kill(a->instance);
     a->in_call = false;
+}
+
+void act_end(struct act *a)
+{
+    act_kill(a);
+    stage_until(a->stage, a->exited);
+    act_dispose(a);
 }
 
 void act_dispose(struct act *a)

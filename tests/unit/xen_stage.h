@@ -111,7 +111,7 @@ extern const struct backend_events act_events;
 /* Whatever was started or adopted with them is let go at the latest at the end. */
 void stage_note(struct stage *s, struct backend_instance *i);
 
-/* Asks for a start; 2 channels, 16 MiB. */
+/* Asks for a start of that image; 2 channels, 16 MiB. */
 void act_start(struct act *a, struct stage *s, const char *tenant, int image);
 /* Answers its CREATE, with a console. */
 void act_create(struct act *a, uint32_t domid);
@@ -120,6 +120,8 @@ void act_launch(struct act *a, uint32_t domid);
 /* All of that. */
 void act_run(struct act *a, struct stage *s, const char *tenant, uint32_t domid);
 void act_kill(struct act *a);
+/* Kills it, and lets go of it when it has ended. */
+void act_end(struct act *a);
 void act_dispose(struct act *a);
 
 #endif
