@@ -4,6 +4,7 @@ A handle is a process id or a domain id.  Nothing here goes through roomkeyd: it
 says, so that a test can hold it against what roomkeyd says.
 """
 
+import contextlib
 import ctypes
 import mmap
 import os
@@ -56,7 +57,8 @@ class Sandbox:
     def clear(self):
         """Ends all that still runs, with no roomkeyd about."""
         for pid in self.running():
-            self.kill(pid)
+            with contextlib.suppress(ProcessLookupError):
+                self.kill(pid)
 
     def exists(self, pid):
         return os.path.exists(f"/proc/{pid}")

@@ -357,6 +357,10 @@ class House:
         """The tenant's instances that are there at all."""
         return [i for i in self.instances(tenant) if i["state"] not in ("absent", "failed")]
 
+    def generation(self, tenant):
+        """Of its last instance, whatever has become of that."""
+        return json.loads(self.api(f"/v1/tenants/{tenant}"))["generation"]
+
     def until_asleep(self, tenant, deadline=DEADLINE):
         until(lambda: not self.running(tenant), f"{tenant} is reaped", deadline)
 
@@ -420,15 +424,20 @@ def get(sock, host, path, close=False):
     return answer(sock)
 
 
+def head_of(sock, piece=65536):
+    """(head, what came behind it) of an answer; with a piece of 1 nothing has."""
+    seen = b""
+    while b"\r\n\r\n" not in seen:
+        more = sock.recv(piece)
+        if not more:
+            raise AssertionError(f"connection ended within the head: {seen!r}")
+        seen += more
+    return seen.split(b"\r\n\r\n", 1)
+
+
 def answer(sock):
     """(status, body) of an answer with a length, with nothing behind it."""
-    head = b""
-    while b"\r\n\r\n" not in head:
-        more = sock.recv(65536)
-        if not more:
-            raise AssertionError(f"connection ended within the head: {head!r}")
-        head += more
-    head, body = head.split(b"\r\n\r\n", 1)
+    head, body = head_of(sock)
     status = int(head.split()[1])
     length = re.search(rb"(?i)^content-length: *(\d+)", head, re.M)
     assert length, head

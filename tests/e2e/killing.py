@@ -41,16 +41,15 @@ def threads(pid):
 def strace(pids, *args):
     """strace at work on these threads; it lets go at the end."""
     where = [a for pid in pids for a in ("-p", str(pid))]
-    with tempfile.TemporaryFile("w+") as said:
-        tracer = subprocess.Popen(["strace", *map(str, args), *where], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-        try:
-            for _ in pids:
-                line = tracer.stderr.readline()
-                assert "attached" in line, f"strace: {line}{said.read()}"
-            yield tracer
-        finally:
-            tracer.send_signal(signal.SIGINT)  # detaches
-            tracer.communicate(timeout=DEADLINE)
+    tracer = subprocess.Popen(["strace", *map(str, args), *where], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    try:
+        for _ in pids:
+            line = tracer.stderr.readline()
+            assert "attached" in line, f"strace: {line}"
+        yield
+    finally:
+        tracer.send_signal(signal.SIGINT)  # detaches
+        tracer.communicate(timeout=DEADLINE)
 
 
 def calls_during(pid, act):

@@ -5,7 +5,7 @@ or with a disk that fails.
 import contextlib
 import threading
 
-from house import Refused, get, ms, much, pattern, until
+from house import Refused, get, head_of, ms, much, pattern, until
 
 
 class Operation:
@@ -162,9 +162,7 @@ class UpgradeInUse(Upgrade):
         self.left = self.size = much(50_000_000)
         self.sock = self.house.connect(self.name, narrow=True)
         self.sock.sendall(f"GET /bytes/{self.size} HTTP/1.1\r\nHost: {self.name}.localhost\r\nConnection: close\r\n\r\n".encode())
-        head = b""
-        while b"\r\n\r\n" not in head:
-            head += self.sock.recv(1)
+        head_of(self.sock, 1)
 
     def after(self):
         while data := self.sock.recv(1 << 18):

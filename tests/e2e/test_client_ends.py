@@ -132,12 +132,12 @@ def test_a_client_may_leave_right_after_its_hello(house, account, how):
 
 def test_ends_in_the_middle_of_a_crowd_leave_the_tenant_idle(house, account):
     """Its connections are gone for the tenant and roomkeyd too: it is reaped, which one connection left over would prevent."""
-    house.cli("tenant", "set", "acme", "--idle", "100ms")
     for step in (in_mid_body, in_mid_answer, after_finished):
         for how in ("fin", "reset"):
             client = Client(house)
             step(client, house)
             getattr(client, how)()
+    house.cli("tenant", "set", "acme", "--idle", "100ms")
     house.until_asleep("acme")
     house.cli("tenant", "set", "acme", "--idle", "5m")
     assert account.since(6) == {"handovers": 6, "relay_closed": 3, "relay_client_lost": 3}

@@ -1,6 +1,8 @@
 """A crowd of tenants, each fetched asleep, reaped, fetched again; nothing is left behind."""
 
+import contextlib
 import os
+from pathlib import Path
 
 from house import DEADLINE, in_threads, many, ms, until
 
@@ -9,13 +11,16 @@ AT_ONCE = 8
 
 
 def descriptors(pid):
-    return len(os.listdir(f"/proc/{pid}/fd"))
+    with contextlib.suppress(OSError):  # it has gone meanwhile
+        return len(os.listdir(f"/proc/{pid}/fd"))
+    return 0
 
 
 def descendants(pid):
     found = []
-    for child in open(f"/proc/{pid}/task/{pid}/children").read().split():
-        found += [int(child), *descendants(int(child))]
+    with contextlib.suppress(OSError):
+        for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+            found += [int(child), *descendants(int(child))]
     return found
 
 

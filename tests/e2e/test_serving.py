@@ -73,7 +73,9 @@ def test_echo_streams_back_while_the_body_still_comes(house):
             seen += more
         sock.sendall(b"6\r\n world\r\n0\r\n\r\n")
         while b"0\r\n\r\n" not in seen:
-            seen += sock.recv(4096)
+            more = sock.recv(4096)
+            assert more, seen
+            seen += more
         assert b" world" in seen
 
 

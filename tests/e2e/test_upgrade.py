@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from house import DEADLINE, get, ms, much, pattern, until
+from house import DEADLINE, get, head_of, ms, much, pattern, until
 
 
 @pytest.fixture
@@ -51,10 +51,7 @@ def test_past_max_wait_new_connections_go_to_the_new_version_and_the_old_finishe
     total = much(100 << 20)
     with house.connect(tenant, narrow=True) as sock:
         sock.sendall(f"GET /bytes/{total} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
-        head = sock.recv(65536)
-        while b"\r\n\r\n" not in head:
-            head += sock.recv(65536)
-        seen = head.split(b"\r\n\r\n", 1)[1]
+        _, seen = head_of(sock)
         assert seen == pattern(0, len(seen))
         count = len(seen)
         upgrade(house, tenant, "probe:2.0.0", "--max-wait", "1s")

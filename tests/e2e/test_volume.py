@@ -13,7 +13,7 @@ import time
 
 import pytest
 
-from house import DEADLINE, assert_bounded, get, in_threads, many, much, pattern, resident
+from house import DEADLINE, assert_bounded, get, head_of, in_threads, many, much, pattern, resident
 
 MIB = 1 << 20
 BODY = int(os.environ.get("ROOMKEY_VOLUME_MIB", max(1, much(128)))) * MIB
@@ -83,9 +83,7 @@ class Tenant:
             assert get(self.others[-1], self.host, "/version") == (200, b"1.0.0\n")
         self.slow = house.connect(name, context=context, narrow=True)
         self.slow.sendall(f"GET /bytes/{1 << 40} HTTP/1.1\r\nHost: {self.host}\r\n\r\n".encode())
-        head = b""
-        while not head.endswith(b"\r\n\r\n"):
-            head += self.slow.recv(1)
+        head_of(self.slow, 1)
         self.taken = 0
 
     def ask_all(self, size):

@@ -71,13 +71,19 @@ def test_there_is_no_channel_yet(tmp_path):
 
 
 def test_a_second_in_the_guest_is_about_a_second_outside(tmp_path):
-    """Two sleeps of different length, so that the boot cancels out."""
-    took = []
-    for ms in ("100", "1100"):
-        start = time.monotonic()
-        assert boot(tmp_path, "sleep", ms)[0] == 0
-        took.append(time.monotonic() - start)
-    assert 0.5 < took[1] - took[0] < 2
+    """Two sleeps of different length, so that the boot cancels out; unless others keep one of the two from running."""
+    def second():
+        took = []
+        for ms in ("100", "1100"):
+            start = time.monotonic()
+            assert boot(tmp_path, "sleep", ms)[0] == 0
+            took.append(time.monotonic() - start)
+        return took[1] - took[0]
+
+    seen = []
+    while not seen or not 0.5 < seen[-1] < 2:
+        assert len(seen) < 5, f"seconds: {seen}"
+        seen.append(second())
 
 
 def test_without_any_measure_of_time_it_says_so(tmp_path):

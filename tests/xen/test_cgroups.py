@@ -22,7 +22,11 @@ ROOT = Path("/sys/fs/cgroup/roomkey")
 
 def folders():
     """{user: processes in its cgroup}"""
-    return {int(f.name): [int(p) for p in (f / "cgroup.procs").read_text().split()] for f in ROOT.iterdir() if f.is_dir()}
+    found = {}
+    for folder in filter(Path.is_dir, ROOT.iterdir()):
+        with contextlib.suppress(OSError):  # it has gone meanwhile
+            found[int(folder.name)] = [int(p) for p in (folder / "cgroup.procs").read_text().split()]
+    return found
 
 
 def users(ledger):
