@@ -249,6 +249,25 @@ void conn_stop(struct conn *c)
     uv_read_stop((uv_stream_t *)&c->tcp);
 }
 
+bool conn_was_reset(const struct conn *c)
+{
+    struct sockaddr_storage addr;
+    int len = sizeof addr;
+
+    return !c->reading && uv_tcp_getpeername(&c->tcp, (struct sockaddr *)&addr, &len) != 0;
+}
+
+void conns_second(struct worker *w)
+{
+    struct conn *c, *next;
+
+    for (c = TAILQ_FIRST(&w->conns->opening); c; c = next) {
+        next = TAILQ_NEXT(c, opened);
+        if (conn_was_reset(c))
+            conn_lost(c, CONN_RST);
+    }
+}
+
 /*----- writing -----*/
 
 static void write_more(struct conn *c);

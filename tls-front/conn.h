@@ -90,6 +90,8 @@ RC_MUST_CHECK enum rc conns_init(struct worker *w);
 void conns_dispose(struct worker *w);
 void conns_close(struct worker *w); /* all of them, at once */
 uint32_t conns_count(const struct worker *w);
+/* Once a second: those whose clients were reset unseen before their handover are closed. */
+void conns_second(struct worker *w);
 
 /* uv_connection_cb of the listeners. */
 void conn_on_connection(uv_stream_t *listener, int status);
@@ -100,6 +102,8 @@ struct conn *conn_find(struct channel *ch, uint64_t id);
 /* Reads with these until conn_stop(). */
 void conn_read(struct conn *c, uv_alloc_cb alloc, uv_read_cb read);
 void conn_stop(struct conn *c);
+/* libuv does not tell of a reset while nothing is read; but a socket that was reset has no peer. */
+bool conn_was_reset(const struct conn *c);
 
 /* Sends, or keeps what the socket does not take.  RC_FULL: more than it may keep;
  * RC_IO: the client is gone.  Closing is left to the caller. */

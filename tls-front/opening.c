@@ -17,6 +17,9 @@
 
 #define IN_MIN 2048u
 #define IN_MAX HELLO_RAW_MAX /* also what fits in a new connection's credit */
+/* A sealed alert: head, nonce, level and description, tag.  In TLS 1.3 and with ChaCha20 it is
+ * shorter. No request is as short, sealed or not. */
+#define FAREWELL_MAX (5u + 8u + 2u + 16u)
 
 static void on_route_known(struct conn *c, struct route *r);
 static void shake(struct conn *c);
@@ -96,7 +99,15 @@ void opening_on_refused(struct conn *c, enum rc why)
     } /* in HANDSHAKE: when it is over */
 }
 
-/*----- the hello -----*/
+/*----- what the client says -----*/
+
+/* Whatever it says meanwhile is for later: it is read as far as there is room already, so that its
+ * end is seen, and the rest can wait in the kernel. */
+static bool is_waiting(const struct conn *c)
+{
+    return c->sm.state == CONN_ROUTE || c->sm.state == CONN_WAKING ||
+           (c->sm.state == CONN_HANDSHAKE && handshake_unsigned(c->opening->handshake));
+}
 
 static void on_room(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)
 {
@@ -106,7 +117,7 @@ static void on_room(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)
     (void)suggested;
     if (o->len == o->size) {
         size_t size = o->size ? 2 * o->size : IN_MIN;
-        uint8_t *p = size <= IN_MAX ? realloc(o->in, size) : NULL;
+        uint8_t *p = size <= IN_MAX && !is_waiting(c) ? realloc(o->in, size) : NULL;
 
         if (!p) {
             *buf = uv_buf_init(NULL, 0); /* on_bytes() gets UV_ENOBUFS */
@@ -117,6 +128,31 @@ static void on_room(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)
     }
     *buf = uv_buf_init((char *)o->in + o->len, (unsigned)(o->size - o->len));
 }
+
+static void on_no_room(struct conn *c)
+{
+    if (is_waiting(c)) {
+        conn_stop(c);
+        return;
+    }
+    if (c->sm.state == CONN_HANDSHAKE) /* no handshake has as much to say */
+        OPENED(c, handshake_failed);
+    conn_close(c, CONN_RST);
+}
+
+/* FIN ends one direction only: who has asked may still want the answer, and who has not, cannot any
+ * more.  After the handover the tenant judges in the same way. */
+static void on_end(struct conn *c)
+{
+    if (c->sm.state == CONN_WAKING && c->opening->len > FAREWELL_MAX) {
+        c->eof = true;
+        conn_stop(c);
+    } else {
+        conn_lost(c, CONN_FIN);
+    }
+}
+
+/*----- the hello -----*/
 
 static void on_plain_http(struct conn *c)
 {
@@ -145,7 +181,6 @@ static void on_hello(struct conn *c)
     }
     sm_move(&c->sm, CONN_ROUTE);
     c->since_ms = uv_now(&w->loop);
-    conn_stop(c); /* what follows the hello can wait in the kernel */
     conn_deadline(c, w->options->route_timeout * 1000ull, on_wake_late);
     o->deadline_us = clock_us() + w->options->route_timeout * 1000000ull;
     r = routes_find(w, o->hello.name);
@@ -195,13 +230,12 @@ static void on_bytes(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
     if (n == 0)
         return;
     if (n < 0) {
-        if (n != UV_ENOBUFS) {
-            conn_lost(c, n == UV_EOF ? CONN_FIN : CONN_RST);
-            return;
-        }
-        if (c->sm.state == CONN_HANDSHAKE) /* no room: no handshake has as much to say */
-            OPENED(c, handshake_failed);
-        conn_close(c, CONN_RST);
+        if (n == UV_ENOBUFS)
+            on_no_room(c);
+        else if (n == UV_EOF)
+            on_end(c);
+        else
+            conn_lost(c, CONN_RST);
         return;
     }
     if (o->first_us == 0) {
@@ -212,7 +246,7 @@ static void on_bytes(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
     COUNT(c->w, bytes_in_total) += (uint64_t)n;
     if (c->sm.state == CONN_HELLO)
         on_hello_bytes(c);
-    else
+    else if (!is_waiting(c))
         shake(c);
 }
 
@@ -281,11 +315,9 @@ static void on_signed(struct signer_request *r, const struct agent_signed *answe
     shake(c);
 }
 
-/* What the client says meanwhile can wait in the kernel, and what we have to say goes
- * out with the signature. */
+/* What we have to say goes out with the signature. */
 static void have_signed(struct conn *c, const struct agent_sign *what)
 {
-    conn_stop(c);
     c->opening->signing.data = c;
     if (signer_ask(c->w, &c->opening->signing, what, on_signed))
         conn_close(c, CONN_RST);
@@ -312,7 +344,6 @@ static void shake(struct conn *c)
         conn_answer(c); /* the alert is the last word */
     } else {
         o->times.handshake_us = since_first(o);
-        conn_stop(c);
         sm_move(&c->sm, CONN_WAKING);
         c->since_ms = uv_now(&c->w->loop);
         proceed(c);
@@ -346,6 +377,7 @@ static void proceed(struct conn *c)
 
     if (ch) {
         conn_no_deadline(c);
+        conn_stop(c);
         wake_leave(c->w, c);
         relay_begin(c, ch);
     } else if (o->refused || now >= o->deadline_us) {

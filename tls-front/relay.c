@@ -253,14 +253,9 @@ void relay_flushed(struct conn *c)
     close_if_over(c);
 }
 
-/* libuv does not tell of a reset while nothing is read; but a socket that was reset has no peer. */
 void relay_second(struct conn *c)
 {
-    struct sockaddr_storage addr;
-    int len = sizeof addr;
-
-    if (c->sm.state == CONN_RELAY && !c->reading &&
-        uv_tcp_getpeername(&c->tcp, (struct sockaddr *)&addr, &len) != 0)
+    if (c->sm.state == CONN_RELAY && conn_was_reset(c))
         conn_lost(c, CONN_RST);
 }
 

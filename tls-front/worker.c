@@ -91,6 +91,7 @@ static void on_second(uv_timer_t *timer)
     struct worker *w = timer->data;
 
     orch_second(w);
+    conns_second(w);
     if (w->draining && conns_count(w) == 0)
         finish(w);
 }

@@ -7,7 +7,8 @@ target_link_libraries(front_rig PRIVATE roomkey_warnings
                              PkgConfig::CMOCKA)
 add_dependencies(front_rig roomkey-front)
 
-foreach(test test_front test_front_agent test_front_relay test_front_house test_front_liars)
+foreach(test test_front test_front_agent test_front_relay test_front_house test_front_leaving
+             test_front_liars)
     roomkey_test(${test} SOURCES ${test}.c LIBRARIES front_rig)
     set_tests_properties(${test} PROPERTIES LABELS integration)
 endforeach()

@@ -106,3 +106,18 @@ void peer_exchange(struct rig_tenant *t, struct peer *p, struct rig_client *c)
     rig_read(c, got, 4);
     assert_string_equal(got, "pong");
 }
+
+/* Somebody comes after it, is read after it, and is answered after that. */
+void peer_worker_has_read(struct rig *r)
+{
+    struct rig_tls how = {.name = "nobody.example"};
+    struct rig_client c;
+    struct control_msg m;
+
+    rig_hello(r, &c, &how);
+    rig_expect(r, CONTROL_WAKE, &m);
+    assert_string_equal(m.wake.hostname, how.name);
+    rig_refuse(r, m.wake.request, RC_NOT_FOUND);
+    assert_false(rig_shake(&c));
+    rig_hang_up(&c, false);
+}

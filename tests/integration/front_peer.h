@@ -29,4 +29,7 @@ void peer_dispose(struct peer *p);
 /* "ping" to the tenant, "pong" back. */
 void peer_exchange(struct rig_tenant *t, struct peer *p, struct rig_client *c);
 
+/* Back when the worker has read all that was sent to it before, and seen what ended. */
+void peer_worker_has_read(struct rig *r);
+
 #endif

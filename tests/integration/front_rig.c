@@ -526,4 +526,5 @@ void rig_hang_up(struct rig_client *c, bool reset)
         SSL_shutdown(c->ssl);
     SSL_free(c->ssl);
     c->ssl = NULL;
+    ERR_clear_error(); /* what ended it is not the next one's error */
 }

@@ -141,21 +141,6 @@ static void what_follows_finished_in_one_segment_reaches_the_tenant_unopened(voi
     hang_up(&c, &p);
 }
 
-/* Back when the worker has read all that was sent to it before. */
-static void worker_has_read(const char *unknown)
-{
-    struct rig_tls how = {.name = unknown};
-    struct rig_client c;
-    struct control_msg m;
-
-    rig_hello(&rig, &c, &how);
-    rig_expect(&rig, CONTROL_WAKE, &m);
-    assert_string_equal(m.wake.hostname, unknown);
-    rig_refuse(&rig, m.wake.request, RC_NOT_FOUND);
-    assert_false(rig_shake(&c));
-    rig_hang_up(&c, false);
-}
-
 /* The deadline is that of the one who began the wake. */
 static void who_joins_a_wake_late_may_wait_for_longer_than_it(void **state)
 {
@@ -190,7 +175,7 @@ static void who_comes_after_an_invalidate_in_mid_wake_is_served_too(void **state
     assert_true(rig_shake(&a));
     rig_send(&rig, &invalidate, NULL, 0);
     rig_hello(&rig, &b, &how);
-    worker_has_read("one.example");
+    peer_worker_has_read(&rig);
     rig_ready(&rig, m.wake.request, &tenant);
     peer_take(&tenant, &p);
 
@@ -216,9 +201,9 @@ static void who_is_left_alone_after_an_invalidate_in_mid_wake_is_served_too(void
     assert_true(rig_shake(&a));
     rig_send(&rig, &invalidate, NULL, 0);
     rig_hello(&rig, &b, &how);
-    worker_has_read("one.example");
+    peer_worker_has_read(&rig);
     rig_hang_up(&a, true);
-    worker_has_read("two.example");
+    peer_worker_has_read(&rig);
     rig_ready(&rig, m.wake.request, &tenant);
 
     peer_answer_wake(&rig, &tenant);
