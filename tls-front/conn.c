@@ -254,7 +254,8 @@ bool conn_was_reset(const struct conn *c)
     struct sockaddr_storage addr;
     int len = sizeof addr;
 
-    return !c->reading && uv_tcp_getpeername(&c->tcp, (struct sockaddr *)&addr, &len) != 0;
+    return !c->reading && !(c->eof && c->fin_sent) &&
+           uv_tcp_getpeername(&c->tcp, (struct sockaddr *)&addr, &len) != 0;
 }
 
 void conns_second(struct worker *w)

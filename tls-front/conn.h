@@ -102,7 +102,8 @@ struct conn *conn_find(struct channel *ch, uint64_t id);
 /* Reads with these until conn_stop(). */
 void conn_read(struct conn *c, uv_alloc_cb alloc, uv_read_cb read);
 void conn_stop(struct conn *c);
-/* libuv does not tell of a reset while nothing is read; but a socket that was reset has no peer. */
+/* libuv does not tell of a reset while nothing is read, and takes one for UV_EOF when it comes
+ * right behind data.  But a socket has no peer that was reset, or that both sides have ended. */
 bool conn_was_reset(const struct conn *c);
 
 /* Sends, or keeps what the socket does not take.  RC_FULL: more than it may keep;

@@ -144,12 +144,11 @@ static void on_no_room(struct conn *c)
  * more.  After the handover the tenant judges in the same way. */
 static void on_end(struct conn *c)
 {
-    if (c->sm.state == CONN_WAKING && c->opening->len > FAREWELL_MAX) {
+    conn_stop(c);
+    if (c->sm.state == CONN_WAKING && c->opening->len > FAREWELL_MAX && !conn_was_reset(c))
         c->eof = true;
-        conn_stop(c);
-    } else {
+    else
         conn_lost(c, CONN_FIN);
-    }
 }
 
 /*----- the hello -----*/

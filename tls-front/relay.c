@@ -149,7 +149,10 @@ static void on_bytes(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
     } else if (n == UV_EOF) {
         conn_stop(c);
         c->eof = true;
-        relay_resume(c);
+        if (conn_was_reset(c))
+            conn_lost(c, CONN_RST);
+        else
+            relay_resume(c);
     } else if (n < 0) {
         conn_lost(c, CONN_RST);
     }
