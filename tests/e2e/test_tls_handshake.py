@@ -5,7 +5,7 @@ compared, a Finished in several records with the sequence number 1 for all.
 """
 
 import os
-import socket
+import re
 import subprocess
 
 import pytest
@@ -266,12 +266,13 @@ def test_openssl_with_early_data_of_another_server_is_served(house, tmp_path):
     chain, key = house.certs.make("acme.localhost")
     early = tmp_path / "early"
     early.write_bytes(b"GET /early HTTP/1.1\r\nHost: acme.localhost\r\n\r\n")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    server = subprocess.Popen(["openssl", "s_server", "-accept", f"127.0.0.1:{port}", "-cert", chain, "-key", key, "-tls1_3",
-                               "-max_early_data", "16384", "-early_data"],
-                              stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    with open(tmp_path / "server", "wb") as said:
+        server = subprocess.Popen(["openssl", "s_server", "-accept", "127.0.0.1:0", "-cert", chain, "-key", key, "-tls1_3",
+                                   "-max_early_data", "16384", "-early_data"],
+                                  stdin=subprocess.PIPE, stdout=said, stderr=subprocess.STDOUT)
+
+    def listening():
+        return re.search(r"ACCEPT 127\.0\.0\.1:(\d+)", (tmp_path / "server").read_text(errors="replace"))
 
     def client(to, *more, ask=b"", session=None):
         """What s_client says; with `session` it is ended when it has written that, else by the server."""
@@ -293,6 +294,7 @@ def test_openssl_with_early_data_of_another_server_is_served(house, tmp_path):
 
     try:
         session = tmp_path / "session"
+        port = until(listening, "s_server's port").group(1)
         until(lambda: client(port, "-sess_out", session, session=session) and session.exists(), "a session of s_server")
     finally:
         server.kill()
