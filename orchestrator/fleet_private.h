@@ -65,13 +65,9 @@ void workers_awaited(struct fleet *f);
 /* Nobody waits any more for workers that are away. */
 void workers_stopping(struct fleet *f);
 
-/*----- fleet.c -----*/
+/*----- fleet_queue.c -----*/
 
-/* To every worker: forget what is cached of this tenant. */
-void fleet_invalidate(struct fleet *f, uint64_t tenant);
-/* Notes an event and tells the subscribers. */
-void fleet_event(struct fleet *f, const char *tenant, const char *kind, const char *fmt, ...)
-    __attribute__((format(printf, 4, 5)));
+void fleet_queue_init(struct fleet *f);
 /* Puts the tenant into the queue of starts; its tenant_start_now() will come, not
  * from inside this call. */
 void fleet_enqueue(struct fleet *f, struct tenant *t);
@@ -85,6 +81,16 @@ void fleet_room_changed(struct fleet *f);
 /* A start lacks so many bytes of this host's memory: whether idle instances, which then give
  * way one by one before the next start, and those that end soon, may have that much. */
 bool fleet_give_way(struct fleet *f, uint64_t lacking);
+
+/*----- fleet.c -----*/
+
+/* To every worker: forget what is cached of this tenant. */
+void fleet_invalidate(struct fleet *f, uint64_t tenant);
+/* Notes an event and tells the subscribers. */
+void fleet_event(struct fleet *f, const char *tenant, const char *kind, const char *fmt, ...)
+    __attribute__((format(printf, 4, 5)));
+/* Being stopped, and nothing runs any more.  The fleet may be gone: last statement. */
+void fleet_stopped(struct fleet *f);
 /* The tenant has nothing left to do: forgets it.  Last statement. */
 void fleet_forget(struct fleet *f, struct tenant *t);
 /* A line of a tenant's console or log, clean text. */

@@ -10,7 +10,6 @@
 #include <unistd.h>
 
 #include "common/core/check.h"
-#include "common/host/log.h"
 #include "orchestrator/admin/route.h"
 #include "orchestrator/admin/server.h"
 
@@ -186,8 +185,7 @@ void admin_on_completed(void *arg, struct MHD_Connection *connection, void **slo
 
 /*----- answers -----*/
 
-/* Consumes `response`; *q may be gone after this. */
-static void answer(struct admin_request *q, unsigned status, struct MHD_Response *response)
+void admin_respond(struct admin_request *q, unsigned status, struct MHD_Response *response)
 {
     CHECK(response && !q->response);
     q->response = response;
@@ -199,85 +197,6 @@ static void answer(struct admin_request *q, unsigned status, struct MHD_Response
         resume(q);
     else
         request_free(q);
-}
-
-static struct MHD_Response *response_of(const char *type, struct admin_text *text)
-{
-    struct MHD_Response *r =
-        MHD_create_response_from_buffer(text->len, text->p, MHD_RESPMEM_MUST_FREE);
-
-    CHECK(r);
-    MHD_add_response_header(r, MHD_HTTP_HEADER_CONTENT_TYPE, type);
-    *text = (struct admin_text){0};
-    return r;
-}
-
-void admin_answer_text(struct admin_request *q, const char *type, struct admin_text *text)
-{
-    answer(q, MHD_HTTP_OK, response_of(type, text));
-}
-
-void admin_answer(struct admin_request *q, unsigned status, json_t *value)
-{
-    struct admin_text text = {0};
-
-    admin_text_json(&text, value);
-    admin_text_add(&text, "\n");
-    answer(q, status, response_of("application/json", &text));
-}
-
-/* HTTP's. */
-static unsigned status_of(enum rc rc)
-{
-    switch (rc) {
-    case RC_OK:
-        return MHD_HTTP_OK;
-    case RC_INVAL:
-    case RC_MALFORMED:
-    case RC_VERSION:
-    case RC_UNSUPPORTED:
-    case RC_CRYPTO:
-        return MHD_HTTP_BAD_REQUEST;
-    case RC_DENIED:
-        return MHD_HTTP_FORBIDDEN;
-    case RC_NOT_FOUND:
-        return MHD_HTTP_NOT_FOUND;
-    case RC_EXISTS:
-    case RC_BUSY:
-        return MHD_HTTP_CONFLICT;
-    case RC_TOO_LARGE:
-        return MHD_HTTP_CONTENT_TOO_LARGE;
-    case RC_AGAIN:
-    case RC_CLOSED:
-    case RC_CANCELED:
-    case RC_TIMEDOUT:
-        return MHD_HTTP_SERVICE_UNAVAILABLE;
-    default:
-        return MHD_HTTP_INTERNAL_SERVER_ERROR;
-    }
-}
-
-static json_t *error_of(const struct refusal *no)
-{
-    char line[3 * REFUSAL_TEXT_MAX];
-
-    return json_pack("{s:s}", "error", refusal_line(no, line, sizeof line));
-}
-
-void admin_refuse(struct admin_request *q, const struct refusal *no)
-{
-    admin_answer(q, status_of(no->rc), error_of(no));
-}
-
-void admin_fail(struct admin_request *q, enum rc rc, const char *what)
-{
-    struct refusal no;
-
-    log_warning("%s: %s", what, rc_text(rc));
-    refusal_what(&no, rc, "%s", what);
-    refusal_why(&no, "%s", rc_text(rc));
-    refusal_todo(&no, "look at roomkeyd's log");
-    admin_refuse(q, &no);
 }
 
 bool admin_refused_closed(struct admin_request *q)
@@ -337,7 +256,7 @@ void admin_stream(struct admin_request *q, const struct admin_stream *stream, vo
     MHD_add_response_header(r, MHD_HTTP_HEADER_CONTENT_TYPE, stream->content_type);
     q->stream = stream;
     q->stream_state = state;
-    answer(q, MHD_HTTP_OK, r);
+    admin_respond(q, MHD_HTTP_OK, r);
 }
 
 bool admin_may_follow(struct admin_request *q)
@@ -384,7 +303,7 @@ static void refuse_path(struct admin_request *q)
     refusal_what(&no, RC_NOT_FOUND, "this call is refused");
     refusal_why(&no, method ? "the method is not one of this path" : "there is no such path");
     refusal_todo(&no, "see docs/ADMIN-API.md, and that roomkey and roomkeyd are of one version");
-    admin_answer(q, q->miss, error_of(&no));
+    admin_refuse_as(q, q->miss, &no);
 }
 
 static struct admin_request *request_new(struct admin *a, struct MHD_Connection *connection,

@@ -77,6 +77,7 @@ void **admin_slot(struct admin_request *q);
 void admin_answer(struct admin_request *q, unsigned status, json_t *value); /* consumes */
 void admin_answer_text(struct admin_request *q, const char *type, struct admin_text *text);
 void admin_refuse(struct admin_request *q, const struct refusal *no);
+void admin_refuse_as(struct admin_request *q, unsigned status, const struct refusal *no);
 /* A refusal whose cause is inside the house: rc with what was tried. */
 void admin_fail(struct admin_request *q, enum rc rc, const char *what);
 void admin_stream(struct admin_request *q, const struct admin_stream *stream, void *state);

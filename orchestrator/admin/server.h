@@ -1,4 +1,5 @@
-/* What server.c, request.c, held.c and doctor_get.c share; other handlers include request.h. */
+/* What server.c, request.c, answer.c, held.c and doctor_get.c share; other handlers include
+ * request.h. */
 #ifndef ORCHESTRATOR_ADMIN_SERVER_H
 #define ORCHESTRATOR_ADMIN_SERVER_H
 
@@ -78,6 +79,8 @@ enum MHD_Result admin_on_request(void *arg, struct MHD_Connection *connection, c
 void admin_on_completed(void *arg, struct MHD_Connection *connection, void **slot,
                         enum MHD_RequestTerminationCode why);
 
+/* Its answer, consumed; *q may be gone after this. */
+void admin_respond(struct admin_request *q, unsigned status, struct MHD_Response *response);
 /* Its handler is called now; or it is freed when its client is gone. */
 void admin_request_go_on(struct admin_request *q);
 
