@@ -23,13 +23,7 @@ static int set(struct call *c)
 
 static int list(struct call *c)
 {
-    json_t *certificates = NULL;
-    int rc = client_call(c->run, "GET", "/v1/certs", NULL, NULL, &certificates);
-
-    if (!rc && !show_json(c, certificates))
-        show_certificates(certificates, "");
-    json_decref(certificates);
-    return rc;
+    return show_get(c, "/v1/certs", show_certificates);
 }
 
 static const struct option set_options[] = {

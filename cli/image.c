@@ -37,26 +37,15 @@ static int add(struct call *c)
 
 static int list(struct call *c)
 {
-    json_t *images = NULL;
-    int rc = client_call(c->run, "GET", "/v1/images", NULL, NULL, &images);
-
-    if (!rc && !show_json(c, images))
-        show_images(images);
-    json_decref(images);
-    return rc;
+    return show_get(c, "/v1/images", show_images);
 }
 
 static int show(struct call *c)
 {
     char path[CLIENT_PATH_MAX];
-    json_t *image = NULL;
 
     client_path(path, "/v1/images/%s", c->operands[0]);
-    int rc = client_call(c->run, "GET", path, NULL, NULL, &image);
-    if (!rc && !show_json(c, image))
-        show_image(image);
-    json_decref(image);
-    return rc;
+    return show_get(c, path, show_image);
 }
 
 static int remove_image(struct call *c)

@@ -6,13 +6,7 @@
 
 static int list(struct call *c)
 {
-    json_t *instances = NULL;
-    int rc = client_call(c->run, "GET", "/v1/instances", NULL, NULL, &instances);
-
-    if (!rc && !show_json(c, instances))
-        show_instances(instances, "");
-    json_decref(instances);
-    return rc;
+    return show_get(c, "/v1/instances", show_instances);
 }
 
 static int stop(struct call *c)

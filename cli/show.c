@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cli/client.h"
 #include "cli/json.h"
 #include "cli/table.h"
 #include "cli/text.h"
@@ -22,6 +23,17 @@ bool show_json(const struct call *c, const json_t *answer)
     json_dumpf(answer, stdout, JSON_INDENT(2) | JSON_ENCODE_ANY);
     putchar('\n');
     return true;
+}
+
+int show_get(const struct call *c, const char *path, void (*show)(const json_t *answer))
+{
+    json_t *answer = NULL;
+    int rc = client_call(c->run, "GET", path, NULL, NULL, &answer);
+
+    if (!rc && !show_json(c, answer))
+        show(answer);
+    json_decref(answer);
+    return rc;
 }
 
 void show_field(const char *name, const char *fmt, ...)
@@ -114,7 +126,7 @@ static const char *ready_after(const json_t *o, char text[TEXT_SIZE])
     return text;
 }
 
-void show_instances(const json_t *list, const char *indent)
+static void print_instances(const json_t *list, const char *indent)
 {
     char text[TEXT_SIZE];
     struct table t;
@@ -139,7 +151,12 @@ void show_instances(const json_t *list, const char *indent)
     table_print(&t);
 }
 
-void show_certificates(const json_t *list, const char *indent)
+void show_instances(const json_t *list)
+{
+    print_instances(list, "");
+}
+
+static void print_certificates(const json_t *list, const char *indent)
 {
     struct table t;
     json_t *o;
@@ -162,6 +179,11 @@ void show_certificates(const json_t *list, const char *indent)
         free(names);
     }
     table_print(&t);
+}
+
+void show_certificates(const json_t *list)
+{
+    print_certificates(list, "");
 }
 
 /* A stream has no widest cell: these columns line up for usual names. */
@@ -230,11 +252,11 @@ void show_tenant(const json_t *tenant)
                (long long)json_number(tenant, "generation"));
     if (json_array_size(instances)) {
         puts("\nInstances");
-        show_instances(instances, "  ");
+        print_instances(instances, "  ");
     }
     if (json_array_size(certificates)) {
         puts("\nCertificates");
-        show_certificates(certificates, "  ");
+        print_certificates(certificates, "  ");
     }
     if (json_array_size(events))
         puts("\nLast events");

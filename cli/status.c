@@ -1,7 +1,6 @@
 /* One screen: what an operator looks at first. */
 #include <stdio.h>
 
-#include "cli/client.h"
 #include "cli/command.h"
 #include "cli/json.h"
 #include "cli/show.h"
@@ -24,32 +23,30 @@ static void show_wakes(const json_t *status)
                    (double)number(status, "wake_p99_us") / 1000);
 }
 
-static int status(struct call *c)
+static void show_status(const json_t *answer)
 {
     char uptime[TEXT_SIZE], memory[TEXT_SIZE];
-    json_t *answer = NULL;
-    int rc = client_call(c->run, "GET", "/v1/status", NULL, NULL, &answer);
 
-    if (!rc && !show_json(c, answer)) {
-        printf("roomkeyd %s on ground %s, up %s\n", json_text(answer, "version"),
-               json_text(answer, "ground"),
-               text_duration(json_number(answer, "uptime_ms"), uptime));
-        show_field("tenants", "%lld, %lld suspended", number(answer, "tenants"),
-                   number(answer, "suspended"));
-        show_field("images", "%lld", number(answer, "images"));
-        show_field("instances", "%lld: %lld ready, %lld starting, %lld draining or stopping",
-                   number(answer, "instances"), number(answer, "ready"), number(answer, "starting"),
-                   number(answer, "ending"));
-        show_field("memory", "%s in instances",
-                   text_size(json_number(answer, "instance_memory"), memory));
-        show_wakes(answer);
-        show_field("idle reaps", "%lld", number(answer, "reaps"));
-        show_field("crashes", "%lld", number(answer, "crashes"));
-        show_field("front", "%lld workers, %lld connections", number(answer, "workers"),
-                   number(answer, "connections"));
-    }
-    json_decref(answer);
-    return rc;
+    printf("roomkeyd %s on ground %s, up %s\n", json_text(answer, "version"),
+           json_text(answer, "ground"), text_duration(json_number(answer, "uptime_ms"), uptime));
+    show_field("tenants", "%lld, %lld suspended", number(answer, "tenants"),
+               number(answer, "suspended"));
+    show_field("images", "%lld", number(answer, "images"));
+    show_field("instances", "%lld: %lld ready, %lld starting, %lld draining or stopping",
+               number(answer, "instances"), number(answer, "ready"), number(answer, "starting"),
+               number(answer, "ending"));
+    show_field("memory", "%s in instances",
+               text_size(json_number(answer, "instance_memory"), memory));
+    show_wakes(answer);
+    show_field("idle reaps", "%lld", number(answer, "reaps"));
+    show_field("crashes", "%lld", number(answer, "crashes"));
+    show_field("front", "%lld workers, %lld connections", number(answer, "workers"),
+               number(answer, "connections"));
+}
+
+static int status(struct call *c)
+{
+    return show_get(c, "/v1/status", show_status);
 }
 
 const struct command status_commands[] = {

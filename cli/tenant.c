@@ -34,16 +34,10 @@ static int add(struct call *c)
 
 static int list(struct call *c)
 {
-    json_t *tenants = NULL;
-    int rc = client_call(c->run, "GET", "/v1/tenants", NULL, NULL, &tenants);
-
-    if (!rc && !show_json(c, tenants))
-        show_tenants(tenants);
-    json_decref(tenants);
-    return rc;
+    return show_get(c, "/v1/tenants", show_tenants);
 }
 
-/* One call on one tenant; `done` for people, with the tenant's name in it. */
+/* Changes one tenant; `done` for people, who read its name behind it. */
 static int on_tenant(struct call *c, const char *method, const char *template, json_t *body,
                      const char *waiting, const char *done)
 {
@@ -52,19 +46,18 @@ static int on_tenant(struct call *c, const char *method, const char *template, j
 
     client_path(path, template, c->operands[0]);
     int rc = client_call(c->run, method, path, body, waiting, &answer);
-    if (!rc && !show_json(c, answer)) {
-        if (done)
-            printf("%s %s\n", done, c->operands[0]);
-        else
-            show_tenant(answer);
-    }
+    if (!rc && !show_json(c, answer))
+        printf("%s %s\n", done, c->operands[0]);
     json_decref(answer);
     return rc;
 }
 
 static int show(struct call *c)
 {
-    return on_tenant(c, "GET", "/v1/tenants/%s", NULL, NULL, NULL);
+    char path[CLIENT_PATH_MAX];
+
+    client_path(path, "/v1/tenants/%s", c->operands[0]);
+    return show_get(c, path, show_tenant);
 }
 
 static int set(struct call *c)

@@ -20,6 +20,7 @@ on_sandbox = pytest.mark.only_on("sandbox", "that a call ends it is told in the 
 def image(house):
     house.add_images("escaper:1.0.0")
     for host in ("acme", "globex"):
+        house.cli("tenant", "set", host, "--idle", "1h")  # a test may take longer than they would be let be
         house.curl(host, "/version")
 
 
