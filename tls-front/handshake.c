@@ -106,6 +106,16 @@ int handshake_parse_ticket(void *tickets, mbedtls_ssl_session *session, unsigned
 
 /*----- the wire, in memory -----*/
 
+/* Plaintext bytes in a record of the client: of TLS 1.2, as max_fragment_length was agreed on; of
+ * TLS 1.3, our own record_size_limit is 2^14 with the type that is behind the content. */
+static uint16_t in_limit(const struct handshake *hs)
+{
+    if (hs->hello.record_limit &&
+        mbedtls_ssl_get_version_number(&hs->ssl) == MBEDTLS_SSL_VERSION_TLS1_3)
+        return RECORD_PLAIN_MAX - 1;
+    return (uint16_t)mbedtls_ssl_get_max_in_record_payload(&hs->ssl);
+}
+
 static int receive(void *ctx, unsigned char *buf, size_t len)
 {
     struct handshake *hs = ctx;
@@ -118,6 +128,7 @@ static int receive(void *ctx, unsigned char *buf, size_t len)
     memcpy(buf, hs->in + hs->in_at, n);
     hs->in_at += n;
     hs->sent_sealed = hs->last_sent = 0;
+    hs->record.limit = in_limit(hs);
     hs->owed = handshake_record_took(&hs->record, buf, n);
     if (hs->owed)
         return MBEDTLS_ERR_SSL_INVALID_RECORD;
@@ -428,19 +439,18 @@ enum rc handshake_export(struct handshake *hs, struct handover *h)
 {
     const struct tls_suite *suite;
     const char *alpn = mbedtls_ssl_get_alpn_protocol(&hs->ssl);
-    int in_limit = mbedtls_ssl_get_max_in_record_payload(&hs->ssl);
     int out_limit = mbedtls_ssl_get_max_out_record_payload(&hs->ssl);
     int id = mbedtls_ssl_get_ciphersuite_id_from_ssl(&hs->ssl);
     enum rc rc;
 
     CHECK(hs->over);
     suite = tls_suite_find((uint16_t)id);
-    if (!suite || in_limit <= 0 || out_limit <= 0)
+    if (!suite || out_limit <= 0)
         return RC_UNSUPPORTED;
     h->tls_version = suite->version;
     h->suite = suite->id;
     h->resumed = !hs->messages.certificate;
-    h->in.record_limit = (uint16_t)in_limit;
+    h->in.record_limit = in_limit(hs);
     h->out.record_limit = (uint16_t)out_limit;
     if (alpn && strlen(alpn) < sizeof h->alpn)
         memcpy(h->alpn, alpn, strlen(alpn) + 1);

@@ -2,13 +2,14 @@
 
 #include <string.h>
 
+#include "common/core/handover.h"
 #include "tls-front/tls_wire.h"
 
-#define PLAIN_MAX    16384u
-#define EXPANSION_12 2048u
-/* TLS 1.3: the type behind the content, the tag of its suites.  Longer ones are beyond what
- * may be in them, if not yet beyond what may be sent, 2^14 + 256. */
-#define EXPANSION_13        (1u + 16u)
+/* What a seal adds: nonce and tag; the type behind the content, and tag.  Longer records are beyond
+ * what may be in them, if not yet beyond what any may have, 2^14 + 2048 and 2^14 + 256. */
+#define SEAL_12             (8u + 16u)
+#define SEAL_12_CHACHA      16u
+#define SEAL_13             (1u + 16u)
 #define SERVER_HELLO        2
 #define CLIENT_KEY_EXCHANGE 16
 #define EXTENSION_KEY_SHARE 51
@@ -39,6 +40,7 @@ static uint16_t group_of(struct wire_in extensions)
 void handshake_record_sent(struct handshake_record *r, const uint8_t *record, size_t len)
 {
     struct wire_in in = wire_in(record, len);
+    const struct tls_suite *suite;
     const uint8_t *random;
 
     if (record[0] == RECORD_APPLICATION_DATA)
@@ -50,11 +52,12 @@ void handshake_record_sent(struct handshake_record *r, const uint8_t *record, si
     random = wire_bytes(&in, RANDOM_SIZE);
     r->spoken = true;
     r->retrying = random && memcmp(random, retry_random, RANDOM_SIZE) == 0;
-    if (r->retrying) {
-        tls_vector(&in, 1); /* session */
-        wire_bytes(&in, 3); /* suite, compression */
+    tls_vector(&in, 1); /* session */
+    suite = tls_suite_find(tls_u16(&in));
+    r->seal = suite && suite->chacha ? SEAL_12_CHACHA : SEAL_12;
+    wire_bytes(&in, 1); /* compression */
+    if (r->retrying)
         r->retry_group = group_of(in);
-    }
 }
 
 /*----- the client's -----*/
@@ -62,6 +65,20 @@ void handshake_record_sent(struct handshake_record *r, const uint8_t *record, si
 static bool is_tls12(const struct handshake_record *r)
 {
     return r->spoken && !r->sealed && !r->retrying;
+}
+
+/* The length of its record, by what was agreed on (RFC 6066, 4; RFC 8449, 4). */
+static enum tls_alert check_length(const struct handshake_record *r)
+{
+    size_t most = RECORD_PLAIN_MAX;
+
+    if (r->sealed) /* early data is of another handshake, and as that agreed */
+        most = (r->early ? RECORD_PLAIN_MAX : r->limit) + SEAL_13;
+    else if (r->retrying)
+        most += r->early ? SEAL_13 : 0;
+    else if (r->spoken)
+        most = r->limit + (size_t)(r->changed ? r->seal : 0);
+    return r->left > most ? TLS_ALERT_RECORD_OVERFLOW : TLS_ALERT_NONE;
 }
 
 static enum tls_alert check_head(struct handshake_record *r)
@@ -75,18 +92,15 @@ static enum tls_alert check_head(struct handshake_record *r)
         return TLS_ALERT_NONE;
     case RECORD_ALERT:
         r->hung_up = r->hung_up || !r->changed;
-        return len > PLAIN_MAX ? TLS_ALERT_RECORD_OVERFLOW : TLS_ALERT_NONE;
+        return check_length(r);
     case RECORD_HANDSHAKE:
         if (r->sealed || len == 0)
             return TLS_ALERT_UNEXPECTED_MESSAGE;
-        return len > PLAIN_MAX + (r->changed ? EXPANSION_12 : 0) ? TLS_ALERT_RECORD_OVERFLOW
-                                                                 : TLS_ALERT_NONE;
+        return check_length(r);
     case RECORD_APPLICATION_DATA:
-        if (r->sealed || (r->retrying && r->early))
-            return len > PLAIN_MAX + EXPANSION_13 ? TLS_ALERT_RECORD_OVERFLOW : TLS_ALERT_NONE;
-        if (!r->changed)
+        if (!r->sealed && !(r->retrying && r->early) && !r->changed)
             return TLS_ALERT_UNEXPECTED_MESSAGE;
-        return len > PLAIN_MAX + EXPANSION_12 ? TLS_ALERT_RECORD_OVERFLOW : TLS_ALERT_NONE;
+        return check_length(r);
     default:
         return TLS_ALERT_UNEXPECTED_MESSAGE;
     }

@@ -15,6 +15,7 @@
 #include "tls-front/alert.h"
 
 #define RECORD_HEAD_SIZE 5u
+#define RECORD_PLAIN_MAX 16384u
 #define RECORD_MAX       (16384u + 256u) /* of one that is sealed, RFC 8446, 5.2 */
 
 enum record_type {
@@ -24,13 +25,16 @@ enum record_type {
     RECORD_APPLICATION_DATA = 23
 };
 
-/* Zero it first. */
+/* Zero it first, but for `limit`. */
 struct handshake_record {
+    uint16_t limit;       /* plaintext bytes that a record of the client may have: as agreed on, but
+                             in force only behind our ServerHello; RECORD_PLAIN_MAX before */
     bool early;           /* the hello has early_data: such may follow it */
     bool spoken;          /* we have sent a ServerHello */
     bool sealed;          /* TLS 1.3: and behind it what is sealed */
     bool retrying;        /* HelloRetryRequest was the last that we said */
     uint16_t retry_group; /* that it asks for */
+    uint8_t seal;         /* TLS 1.2: bytes that it adds */
     bool changed;         /* TLS 1.2: the client's ChangeCipherSpec was there */
     uint64_t since;       /* and so many records of the client behind it */
     bool hung_up;         /* the client has sent an alert */

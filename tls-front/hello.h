@@ -38,6 +38,7 @@ struct hello {
     bool alpn;                     /* the client offers ALPN */
     bool tls13;                    /* it offers TLS 1.3 */
     bool master_secret;            /* and extended_master_secret */
+    bool record_limit;             /* it offers record_size_limit */
     bool early_data;
     size_t size; /* of the message, its head included */
     uint16_t legacy_version;

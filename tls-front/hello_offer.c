@@ -209,6 +209,7 @@ static enum tls_alert read_extension(uint16_t type, struct wire_in body, struct 
         h->early_data = true;
         return parsed(body.left == 0);
     case RECORD_LIMIT:
+        h->record_limit = true;
         return parsed(body.left == 2);
     case MASTER_SECRET:
         h->master_secret = true;

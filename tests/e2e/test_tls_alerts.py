@@ -2,7 +2,7 @@
 
 A row is a client that is right up to one point and wrong there.  Seen to fail: 58 of the rows before the front had
 checks of its own; and again, each for its rows, without handshake_record_took(), alert_of(), hello_offer_check(), its
-look at extensions that are there twice, or the share of the second hello.
+look at extensions that are there twice, the share of the second hello, or with 2^14 for in_limit() of tls-front/handshake.c.
 """
 
 import struct
@@ -455,6 +455,13 @@ def _(c):
     c.say(HANDSHAKE, message(FINISHED, bytes((1 << 14) + 1 - 4)))
 
 
+@case("a sealed record of more than our record_size_limit", "record_overflow", 13)
+def _(c):
+    c.hello.set(RECORD_LIMIT, u16(1 << 14))
+    greeted(c)
+    c.say(HANDSHAKE, message(FINISHED, bytes((1 << 14) - 4)))  # and one byte for its type
+
+
 # -- behind the ServerHello, TLS 1.2
 
 
@@ -564,6 +571,21 @@ def _(c):
 def _(c):
     greeted(c)
     c.send(struct.pack(">BHH", HANDSHAKE, 0x0303, (1 << 14) + 2049) + bytes((1 << 14) + 2049))
+
+
+@case("a record of more than max_fragment_length", "record_overflow", 12)
+def _(c):
+    c.hello.set(FRAGMENT_LENGTH, b"\1")
+    greeted(c)
+    c.say(HANDSHAKE, message(CLIENT_KEY_EXCHANGE, bytes(512 + 1 - 4)))
+
+
+@case("a sealed record of more than max_fragment_length", "record_overflow", 12)
+def _(c):
+    c.hello.set(FRAGMENT_LENGTH, b"\1")
+    keyed(c)
+    c.say_ccs12()
+    c.say(HANDSHAKE, message(FINISHED, bytes(512 + 1 - 4)))
 
 
 @case("an empty handshake record behind the ServerHello", "unexpected_message", 12)

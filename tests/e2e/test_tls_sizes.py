@@ -2,9 +2,10 @@
 
 max_fragment_length (RFC 6066, 4) is agreed on in TLS 1.2, record_size_limit (RFC 8449) in TLS 1.3; the other of each is not
 answered, and does not hold.  Seen to fail: all but the largest without handshake_message.c's cut(); the resumed ones, with
-what is resumed told by the number of records.
+what is resumed told by the number of records; the client's, with 2^14 for in_limit() of tls-front/handshake.c.
 """
 
+import hashlib
 import subprocess
 
 import pytest
@@ -76,6 +77,21 @@ def test_a_limit_holds_behind_a_retry(house, long, limit):
         assert c.retried and RECORD_LIMIT in c.extensions
         assert c.ask("/bytes/40000") == pattern(0, 40000)
         assert c.longest <= limit
+
+
+@pytest.mark.parametrize("version, extension, most", [(12, (FRAGMENT_LENGTH, b"\1"), 512), (13, (RECORD_LIMIT, u16(64)), 16383)],
+                         ids=["max_fragment_length", "record_size_limit"])
+def test_what_was_agreed_on_holds_for_the_clients_records_too(house, version, extension, most):
+    """Ours is 2^14, of which the type has one byte in TLS 1.3."""
+    head = f"POST /sha256 HTTP/1.1\r\nHost: acme.localhost\r\nContent-Length: {most}\r\nConnection: close\r\n\r\n".encode()
+    with shake(house, "acme.localhost", version, extension) as c:
+        c.say(APPLICATION, head)
+        c.say(APPLICATION, bytes(most))
+        assert c.answer().decode().strip() == hashlib.sha256(bytes(most)).hexdigest()
+    with shake(house, "acme.localhost", version, extension) as c:
+        c.say(APPLICATION, head)
+        c.say(APPLICATION, bytes(most + 1))
+        assert c.alert() == ("fatal", "record_overflow")
 
 
 OPENSSL = ["openssl", "s_client", "-quiet", "-verify_return_error"]

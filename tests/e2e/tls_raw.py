@@ -407,8 +407,12 @@ class Client:
         return self
 
     def ask(self, path="/version", host=None):
-        """The body of a GET, the connection ended behind it; tickets are kept on the way."""
+        """The body of a GET, the connection ended behind it."""
         self.say(APPLICATION, f"GET {path} HTTP/1.1\r\nHost: {host or self.host}\r\nConnection: close\r\n\r\n".encode())
+        return self.answer()
+
+    def answer(self):
+        """The body of what comes until the end; tickets are kept on the way."""
         seen = b""
         try:
             while True:
