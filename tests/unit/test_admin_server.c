@@ -21,7 +21,7 @@
 #include "orchestrator/cert_store.h"
 #include "orchestrator/image_store.h"
 
-#define TURNS_MAX 20000
+#define TURNS_MAX 100000 /* with a pause of 100 us: ten seconds, or more */
 #define STRANGER  12345
 #define TENANTS   150 /* more than two pages */
 
@@ -42,6 +42,16 @@ static void turn(struct desk *d)
     uv_run(&d->house->loop, UV_RUN_NOWAIT);
     house_settle(d->house);
 }
+
+#define until(d, condition)                                  \
+    do {                                                     \
+        for (int turns = 0; !(condition); turns++) {         \
+            if (turns == TURNS_MAX)                          \
+                fail_msg("it did not come: %s", #condition); \
+            turn(d);                                         \
+            usleep(100);                                     \
+        }                                                    \
+    } while (0)
 
 static int set_up(void **state)
 {
@@ -282,13 +292,10 @@ static void an_upload_that_breaks_off_leaves_nothing(void **state)
     d->client = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     assert_int_equal(connect(d->client, (struct sockaddr *)&address, sizeof address), 0);
     assert_true(send(d->client, head, strlen(head), 0) > 0);
-    for (int i = 0; i < TURNS_MAX && d->admin->requests == 0; i++)
-        turn(d);
+    until(d, d->admin->requests > 0);
     assert_int_equal(d->admin->requests, 1);
     hang_up(d);
-    for (int i = 0; i < TURNS_MAX && d->admin->requests; i++)
-        turn(d);
-    assert_int_equal(d->admin->requests, 0);
+    until(d, d->admin->requests == 0);
 }
 
 static void a_long_list_comes_whole_and_in_order(void **state)
@@ -349,9 +356,7 @@ static void a_follower_hears_of_events_and_is_forgotten_when_it_goes(void **stat
     receive(d, "something new");
     assert_int_equal(d->admin->requests, 1);
     hang_up(d);
-    for (int i = 0; i < TURNS_MAX && d->admin->requests; i++)
-        turn(d);
-    assert_int_equal(d->admin->requests, 0);
+    until(d, d->admin->requests == 0);
     fleet_events_changed(d->house->fleet);
 }
 
@@ -372,8 +377,7 @@ static void followers_leave_connections_for_others(void **state)
     assert_int_equal(status_of(call(d, "GET", "/v1/events", "")), 200);
     for (unsigned i = 0; i < ADMIN_FOLLOWERS_MAX; i++)
         close(held[i]);
-    for (int i = 0; i < TURNS_MAX && d->admin->requests > 0; i++)
-        turn(d);
+    until(d, d->admin->requests == 0);
     ask(d, "GET", "/v1/events?follow=1", "");
     assert_int_equal(status_of(receive(d, "\r\n\r\n")), 200);
 }
@@ -398,9 +402,7 @@ changes_that_wait_for_the_registry_are_made_in_the_order_in_which_they_came(void
         ask(d, "PATCH", "/v1/tenants/acme", body);
         waiting[i] = d->client;
         d->client = -1;
-        for (int n = 0; n < TURNS_MAX && d->admin->requests < i + 1; n++)
-            turn(d);
-        assert_int_equal(d->admin->requests, i + 1);
+        until(d, d->admin->requests == i + 1);
     }
     assert_int_equal(sqlite3_close(other), SQLITE_OK);
     assert_int_equal(status_of(call(d, "PATCH", "/v1/tenants/acme", "{\"idle_ms\":14000}")), 200);
@@ -427,8 +429,7 @@ static void a_stop_is_answered_when_the_instance_has_stopped(void **state)
     house_worker(d->house, 0);
     house_awake(d->house, 0, "acme.example");
     ask(d, "POST", "/v1/instances/acme/stop", "");
-    for (int i = 0; i < TURNS_MAX && !(d->admin->requests && d->admin->first->suspended); i++)
-        turn(d);
+    until(d, d->admin->requests && d->admin->first->suspended);
     assert_int_equal(recv(d->client, d->answer, 1, 0), -1);
     house_release_all(d->house);
     house_pass(d->house, 60000);
@@ -451,8 +452,7 @@ static void an_upgrade_that_failed_is_told_in_the_words_of_the_instance(void **s
     house_awake(d->house, 0, "acme.example");
     house_pass(d->house, 10000); /* it is proved: there is something to go back to */
     ask(d, "POST", "/v1/tenants/acme/upgrade", "{\"image\":\"hello:2.0.0\",\"wait\":true}");
-    for (int n = 0; n < TURNS_MAX && fake_count(d->house->backend) < 2; n++)
-        turn(d);
+    until(d, fake_count(d->house->backend) >= 2);
     house_pass(d->house, 50);
     fake_say(fake_living(d->house->backend, "acme"), MUX_FAILED, words, sizeof words);
     assert_non_null(strstr(receive(d, NULL), "rolled back"));
@@ -467,18 +467,13 @@ static void a_client_that_goes_while_it_waits_loses_only_its_answer(void **state
     house_worker(d->house, 0);
     house_awake(d->house, 0, "acme.example");
     ask(d, "DELETE", "/v1/tenants/acme", "");
-    for (int i = 0; i < TURNS_MAX && !(d->admin->requests && d->admin->first->suspended); i++)
-        turn(d);
+    until(d, d->admin->requests && d->admin->first->suspended);
     hang_up(d);
-    for (int i = 0; i < TURNS_MAX && d->admin->first; i++)
-        turn(d);
-    assert_null(d->admin->first);
+    until(d, !d->admin->first);
     assert_int_equal(d->admin->requests, 1);
     house_release_all(d->house);
     house_pass(d->house, 60000);
-    for (int i = 0; i < TURNS_MAX && d->admin->requests; i++)
-        turn(d);
-    assert_int_equal(d->admin->requests, 0);
+    until(d, d->admin->requests == 0);
     assert_int_equal(status_of(call(d, "GET", "/v1/tenants/acme", "")), 404);
 }
 
