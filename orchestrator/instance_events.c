@@ -156,8 +156,10 @@ static void on_running(void *arg, const struct backend_steps *steps)
 
     i->running_us = now_us(i);
     i->steps = *steps;
-    if (i->sm.state == INSTANCE_STARTING)
+    if (i->sm.state == INSTANCE_STARTING) {
         instance_arm_start(i);
+        alarm_set(&i->fleet->alarms, &i->tenant->soon, 0); /* its time has begun */
+    }
 }
 
 static void on_started(void *arg)

@@ -60,6 +60,11 @@ static void on_soon(struct alarm *a)
     tenant_step(CONTAINER_OF(a, struct tenant, soon));
 }
 
+static void on_late(struct alarm *a)
+{
+    tenant_step(CONTAINER_OF(a, struct tenant, late));
+}
+
 static void on_upgrade_deadline(struct alarm *a)
 {
     tenant_step(CONTAINER_OF(a, struct tenant, upgrade_alarm));
@@ -84,6 +89,7 @@ struct tenant *tenant_new(struct fleet *f, uint64_t id, const char *name)
     alarm_init(&t->proof, on_proof);
     alarm_init(&t->upgrade_alarm, on_upgrade_deadline);
     alarm_init(&t->soon, on_soon);
+    alarm_init(&t->late, on_late);
     return t;
 }
 
@@ -119,6 +125,7 @@ void tenant_free(struct tenant *t)
     alarm_clear(alarms, &t->proof);
     alarm_clear(alarms, &t->upgrade_alarm);
     alarm_clear(alarms, &t->soon);
+    alarm_clear(alarms, &t->late);
     tenant_log_close(t->log);
     free(t);
 }
@@ -294,6 +301,8 @@ static void step(struct tenant *t)
     else if (!t->current && t->pause.set)
         tenant_refuse(t, RC_FAILED, "%s; next try in %" PRIu64 " ms", t->why,
                       (t->pause.due - now_us(t)) / 1000 + 1);
+
+    tenant_spare_step(t);
 
     /* 6. Starts. */
     if (tenant_wants_start(t))

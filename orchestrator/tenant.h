@@ -4,7 +4,8 @@
  *
  * The happy path: a wake waits -> a start is queued -> the instance is ready ->
  * the waiting workers get their channels -> … -> it is idle and gone -> the actor
- * is forgotten.  An upgrade boots `trial` beside `current`, and changes over.
+ * is forgotten.  An upgrade boots `trial` beside `current`, and changes over.  A
+ * version on trial that has connections wait gets the last good one as a spare.
  * Failure modes: a start that fails (back to the last good image, or a pause that
  * doubles), a crash (woken again by the next wake), an image that fails while it
  * is on trial (rolled back: tenant_upgrade.c).
@@ -76,8 +77,11 @@ struct tenant {
     struct alarm proof;   /* `current` is good when it rings */
     struct alarm upgrade_alarm;
     struct alarm soon; /* a step that must not come from inside a call */
+    struct alarm late; /* then those who wait need a spare */
 
     bool wants_trial; /* `trial` is to be started */
+    bool wants_spare; /* the last good version is, and `current` to be `trial` beside it */
+    bool had_spare;   /* for those who wait */
     bool removing;
     bool stepping, again;
     fleet_upgrade_cb *upgrade_cb; /* NULL: nobody waits */
@@ -138,6 +142,8 @@ bool tenant_on_trial(const struct tenant *t);
 void tenant_upgrade_step(struct tenant *t);
 /* `trial` is ready: new connections go to it, `current` finishes its own. */
 void tenant_change_over(struct tenant *t);
+/* `current` is on trial, and may not be ready, nor have failed, in time for those who wait. */
+void tenant_spare_step(struct tenant *t);
 /* An image failed: true when the tenant went back to another. */
 bool tenant_roll_back(struct tenant *t, uint64_t image, const char *why);
 /* `current` has been ready long enough, or has left as it was asked. */

@@ -23,7 +23,7 @@ bool tenant_wants_start(const struct tenant *t)
     if (t->suspended || t->removing || t->fleet->stopping || t->pause.set || t->held.set ||
         t->trial)
         return false;
-    return t->current ? t->wants_trial : t->first != NULL;
+    return t->current ? t->wants_trial || t->wants_spare : t->first != NULL;
 }
 
 static void pause_starts(struct tenant *t, const char *why)
@@ -65,6 +65,15 @@ uint32_t tenant_start_deadline(const struct tenant *t, bool beside)
     return limits->start_ms;
 }
 
+static void serve_with(struct tenant *t, struct instance *spare)
+{
+    log_warning("tenant %s: %s is not ready yet, and %s is started for those who wait", t->name,
+                t->current->image_ref, spare->image_ref);
+    t->had_spare = true;
+    t->trial = t->current;
+    t->current = spare;
+}
+
 void tenant_start_now(struct tenant *t)
 {
     struct fleet *f = t->fleet;
@@ -72,7 +81,7 @@ void tenant_start_now(struct tenant *t)
     struct registry_instance row;
     struct instance_start start = {.row = &row, .image = &route.image};
     struct instance *i = NULL;
-    bool held;
+    bool held, spare = t->current && t->wants_spare;
     enum rc rc;
 
     if (!tenant_wants_start(t)) {
@@ -80,6 +89,8 @@ void tenant_start_now(struct tenant *t)
         return;
     }
     rc = registry_route_of(f->registry, t->id, &route);
+    if (rc == RC_OK && spare)
+        rc = registry_image(f->registry, t->last_good, &route.image);
     if (rc == RC_OK)
         rc = image_store_fd(f->images, route.image.sha256, route.image.size, &start.image_fd);
     if (rc == RC_AGAIN) {
@@ -94,7 +105,8 @@ void tenant_start_now(struct tenant *t)
                                                   "`roomkey image add` it again"
                                                 : NULL;
 
-        start_failed(t, t->image, t->image_ref, file ? file : rc_text(rc), !file);
+        start_failed(t, t->image, spare ? "the last good version" : t->image_ref,
+                     file ? file : rc_text(rc), !file || spare);
         tenant_step(t);
         return;
     }
@@ -115,8 +127,10 @@ void tenant_start_now(struct tenant *t)
         alarm_set(&f->alarms, &t->held, HELD_MS);
     else if (rc)
         start_failed(t, t->image, t->image_ref, rc_text(rc), true);
-    else if (t->current)
+    else if (t->current && !spare)
         t->trial = i;
+    else if (t->current)
+        serve_with(t, i);
     else
         t->current = i;
     tenant_step(t);

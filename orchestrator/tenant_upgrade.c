@@ -7,13 +7,18 @@
  * the last good version.
  * Failure: a version that does not start, is not ready in time, or crashes
  * trial_crashes times before it is proved is rolled back: the row is set to the
- * last good one, and the next step boots that for those who wait. */
+ * last good one, and the next step boots that for those who wait.  When the ground
+ * was slow, that may be too late for them: then the last good one boots as a spare
+ * while the new one has its time. */
 #include <inttypes.h>
 #include <stdio.h>
 
 #include "common/host/log.h"
 #include "orchestrator/fleet_private.h"
 #include "orchestrator/tenant.h"
+
+/* Before those who wait are refused: for the last good version to be ready. */
+#define SPARE_US 2000000u
 
 bool tenant_on_trial(const struct tenant *t)
 {
@@ -62,6 +67,30 @@ void tenant_change_over(struct tenant *t)
     t->current = now;
     instance_hurry(now, tenant_start_deadline(t, false)); /* nobody serves meanwhile, now */
     t->again = true;
+}
+
+/* Neither has it failed yet, nor is it known to be bad: so it goes on. */
+void tenant_spare_step(struct tenant *t)
+{
+    struct alarms *alarms = &t->fleet->alarms;
+    struct instance *i = t->current;
+    uint64_t now = alarms_us(alarms), due, end;
+
+    t->wants_spare = false;
+    alarm_clear(alarms, &t->late);
+    if (!t->first)
+        t->had_spare = false;
+    if (!t->first || t->had_spare || !i || t->trial || i->image != t->image ||
+        !tenant_on_trial(t) || i->sm.state != INSTANCE_STARTING || !i->running_us)
+        return;
+    due = t->first->since_us + t->wake_timeout_ms * 1000ull;
+    due -= due < SPARE_US ? due : SPARE_US;
+    end = i->running_us + i->own_ms * 1000ull;
+    if (end <= due)
+        return; /* if it fails there is time enough */
+    t->wants_spare = now >= due;
+    if (!t->wants_spare)
+        alarm_set(alarms, &t->late, (due - now + 999) / 1000);
 }
 
 bool tenant_roll_back(struct tenant *t, uint64_t image, const char *why)
