@@ -100,7 +100,7 @@ def serves(house, host):
 @pytest.mark.parametrize("channel, lie", [case(c, w) for c, lies in AT_ONCE.items() for w in lies])
 def test_a_tenant_that_lies_is_stopped_at_once_and_its_neighbours_served(house, channel, lie):
     liar, total = f"{channel}-{lie}", much(20_000_000)
-    house.add_tenant(liar, "liar:1.0.0", "--idle", f"{ms(2)}ms")
+    house.add_tenant(liar, "liar:1.0.0")  # never idle here: nobody asks for its health instead
     assert house.curl(liar, "/version") == "1.0.0\n"
     with house.connect("acme", narrow=True) as download, house.connect(liar) as sock:
         ask(download, "acme", f"/bytes/{total}")
@@ -110,8 +110,7 @@ def test_a_tenant_that_lies_is_stopped_at_once_and_its_neighbours_served(house, 
         assert ends(sock), "a lie was answered"
         assert house.curl("globex", "/version") == "1.0.0\n"
         assert rest(download, body) == pattern(0, total)
-    if SLOW == 1 or lie != "storm" or HUNG not in said:  # an emulated machine has no storms
-        assert BROKE[channel] in said and AT_ONCE[channel][lie] in said, said
+    assert BROKE[channel] in said and AT_ONCE[channel][lie] in said, said
     serves(house, liar)
 
 
