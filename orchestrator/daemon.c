@@ -337,6 +337,8 @@ static void close_all(struct house *h)
     admin_close(h->admin);
     if (h->certs)
         cert_store_cancel(h->certs);
+    if (h->images)
+        image_store_stop(h->images);
     front_server_close(h->front);
     key_server_close(h->keys);
     if (h->fleet)

@@ -281,11 +281,16 @@ static bool alpn_valid(const char *s)
 
 /* One that no domain of that size can hold must not be taken for a fault of the host.  Xen's
  * domain builder counts whole MiB. */
-static bool fits(const struct layout *l, const struct manifest *m)
+static uint64_t filled(const struct layout *l)
 {
     const struct segment *last = &l->load[l->loads - 1]; /* they are in order */
 
-    return last->paddr + last->memsz + BEHIND <= (uint64_t)(m->memory_kib / 1024) << 20;
+    return last->paddr + last->memsz + BEHIND;
+}
+
+bool image_fits(uint64_t room, uint64_t memory)
+{
+    return room <= memory >> 20 << 20;
 }
 
 static enum image_fault check_manifest(const struct manifest *m)
@@ -319,11 +324,23 @@ enum image_fault image_check(const void *file, size_t len, struct manifest *out)
         fault = IMAGE_ENTRY;
     if (!fault)
         fault = check_manifest(&found.m);
-    if (!fault && !fits(&layout, &found.m))
+    if (!fault && !image_fits(filled(&layout), (uint64_t)found.m.memory_kib << 10))
         fault = IMAGE_ROOM;
     if (!fault)
         *out = found.m;
     return fault;
+}
+
+uint64_t image_room(const void *file, size_t len)
+{
+    struct file f = {.p = file, .len = len};
+    struct layout layout = {.loads = 0};
+    struct header h;
+
+    if (check_ident(&f) || check_header(&f, &h) || check_segments(&f, &h, &layout) ||
+        layout.loads == 0)
+        return 0;
+    return filled(&layout);
 }
 
 static const char *const whys[IMAGE_FAULT_NR] = {[IMAGE_OK] = "it is an image",

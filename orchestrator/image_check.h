@@ -6,6 +6,7 @@
 #ifndef ORCHESTRATOR_IMAGE_CHECK_H
 #define ORCHESTRATOR_IMAGE_CHECK_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -58,6 +59,11 @@ enum image_fault {
 
 /* *out is written only on IMAGE_OK. */
 enum image_fault image_check(const void *file, size_t len, struct manifest *out);
+
+/* Bytes of memory that a machine needs to hold it, from 0 on; 0: it is none. */
+uint64_t image_room(const void *file, size_t len);
+/* Whether a machine of so many bytes has them. */
+bool image_fits(uint64_t room, uint64_t memory);
 
 /* Fixed texts. */
 const char *image_fault_why(enum image_fault fault);

@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -13,6 +14,7 @@
 #include "common/host/clock.h"
 #include "common/host/fd.h"
 #include "orchestrator/files.h"
+#include "orchestrator/image_check.h"
 
 #define PIECE (64u << 10) /* bytes read at a time, on a thread's stack */
 /* The kernel's clock for inodes stands still for some ms: within them a second change does not
@@ -31,6 +33,7 @@ struct image_look {
     uv_work_t work;
     int fd; /* owned; -1: it is not */
     enum rc found;
+    uint64_t room;
 };
 
 static int order(const struct image_look *a, const struct image_look *b)
@@ -44,6 +47,11 @@ void image_looks_init(struct image_looks *l, uv_loop_t *loop)
 {
     *l = (struct image_looks){.loop = loop};
     RB_INIT(&l->known);
+}
+
+void image_looks_stop(struct image_looks *l)
+{
+    atomic_store(&l->stop, true);
 }
 
 void image_looks_dispose(struct image_looks *l)
@@ -116,11 +124,25 @@ enum rc image_look_hash(int fd, const char *sha256, const atomic_bool *stop)
     return strcmp(hex, sha256) == 0 ? RC_OK : RC_MALFORMED;
 }
 
+static enum rc measure(struct image_look *look)
+{
+    size_t len = (size_t)look->st.st_size;
+    void *file = mmap(NULL, len, PROT_READ, MAP_PRIVATE, look->fd, 0);
+
+    if (file == MAP_FAILED)
+        return files_rc(errno);
+    look->room = image_room(file, len);
+    munmap(file, len);
+    return RC_OK;
+}
+
 static void look_work(uv_work_t *work)
 {
     struct image_look *look = work->data;
 
-    look->found = image_look_hash(look->fd, look->sha256, NULL);
+    look->found = image_look_hash(look->fd, look->sha256, &look->looks->stop);
+    if (look->found == RC_OK)
+        look->found = measure(look);
 }
 
 static void on_looked(uv_work_t *work, int status)
@@ -169,6 +191,13 @@ enum rc image_looks_ask(struct image_looks *l, const char *sha256, int fd)
     if (!look->settled || (rc != RC_OK && rc != RC_MALFORMED))
         look->rc = RC_AGAIN; /* good for this time */
     return rc;
+}
+
+uint64_t image_looks_room(struct image_looks *l, const char *sha256)
+{
+    struct image_look *look = find(l, sha256);
+
+    return look && look->fd < 0 ? look->room : 0;
 }
 
 /* One that is being hashed stays: its inode is no other file's. */

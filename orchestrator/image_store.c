@@ -83,6 +83,11 @@ enum rc image_store_open(uv_loop_t *loop, const char *state_dir, struct image_st
     return rc;
 }
 
+void image_store_stop(struct image_store *s)
+{
+    image_looks_stop(&s->looks);
+}
+
 void image_store_close(struct image_store *s)
 {
     if (!s)
@@ -294,6 +299,11 @@ enum rc image_store_fd(struct image_store *s, const char *sha256, uint64_t size,
     if (rc)
         fd_close(fd);
     return rc;
+}
+
+uint64_t image_store_room(struct image_store *s, const char *sha256)
+{
+    return image_looks_room(&s->looks, sha256);
 }
 
 enum rc image_store_there(struct image_store *s, const char *sha256, uint64_t size)

@@ -39,6 +39,8 @@ typedef void image_add_cb(void *arg, enum rc rc, const struct image_facts *facts
 
 RC_MUST_CHECK enum rc image_store_open(uv_loop_t *loop, const char *state_dir,
                                        struct image_store **out, struct refusal *no);
+/* Looks end at once, with RC_CANCELED: the loop is to run dry. */
+void image_store_stop(struct image_store *s);
 /* After the loop has run dry: no add is open any more.  NULL is fine. */
 void image_store_close(struct image_store *s);
 
@@ -57,6 +59,8 @@ void image_add_abort(struct image_add *add); /* NULL is fine; consumes */
  * content is being looked at (image_look.h); ask again when the watch is told. */
 RC_MUST_CHECK enum rc image_store_fd(struct image_store *s, const char *sha256, uint64_t size,
                                      int *fd);
+/* After RC_OK of that: bytes of memory that a machine needs to hold it; 0: not known. */
+uint64_t image_store_room(struct image_store *s, const char *sha256);
 /* `looked` is called when a look has ended, some image's; NULL: nobody is told. */
 void image_store_watch(struct image_store *s, void (*looked)(void *arg), void *arg);
 /* Whether the file is there and has that size: what a start of roomkeyd can afford. */

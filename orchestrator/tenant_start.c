@@ -8,6 +8,7 @@
 
 #include "common/host/log.h"
 #include "orchestrator/fleet_private.h"
+#include "orchestrator/image_check.h"
 #include "orchestrator/tenant.h"
 
 #define FORGIVE_MS 300000u /* then failures and crashes are forgotten */
@@ -74,6 +75,38 @@ static void serve_with(struct tenant *t, struct instance *spare)
     t->current = spare;
 }
 
+/* Its file, and the memory that it gets.  RC_TOO_LARGE: it does not fit in that, which a roomkeyd
+ * that it was added to long ago may not have looked at. */
+static enum rc image_to_start(struct fleet *f, const struct registry_route *route,
+                              struct instance_start *start)
+{
+    const char *sha256 = route->image.sha256;
+    enum rc rc = image_store_fd(f->images, sha256, route->image.size, &start->image_fd);
+
+    start->memory =
+        route->tenant.memory ? route->tenant.memory : (uint64_t)route->image.memory_kib << 10;
+    if (rc || !f->backend_ops->machines ||
+        image_fits(image_store_room(f->images, sha256), start->memory))
+        return rc;
+    close(start->image_fd);
+    return RC_TOO_LARGE;
+}
+
+static const char *fault_of_image(enum rc rc)
+{
+    switch (rc) {
+    case RC_NOT_FOUND:
+        return "its file is gone from the image store; `roomkey image add` it again";
+    case RC_MALFORMED:
+        return "its file in the image store is damaged; `roomkey image add` it again";
+    case RC_TOO_LARGE:
+        return "its segments fill all the memory that it gets; make it again and ask for more, or "
+               "give its tenant more: `roomkey tenant set NAME --memory`";
+    default:
+        return NULL;
+    }
+}
+
 void tenant_start_now(struct tenant *t)
 {
     struct fleet *f = t->fleet;
@@ -92,18 +125,14 @@ void tenant_start_now(struct tenant *t)
     if (rc == RC_OK && spare)
         rc = registry_image(f->registry, t->last_good, &route.image);
     if (rc == RC_OK)
-        rc = image_store_fd(f->images, route.image.sha256, route.image.size, &start.image_fd);
+        rc = image_to_start(f, &route, &start);
     if (rc == RC_AGAIN) {
         alarm_set(&f->alarms, &t->held, HELD_MS);
         tenant_step(t);
         return;
     }
     if (rc) {
-        const char *file = rc == RC_NOT_FOUND   ? "its file is gone from the image store; "
-                                                  "`roomkey image add` it again"
-                           : rc == RC_MALFORMED ? "its file in the image store is damaged; "
-                                                  "`roomkey image add` it again"
-                                                : NULL;
+        const char *file = fault_of_image(rc);
 
         start_failed(t, t->image, spare ? "the last good version" : t->image_ref,
                      file ? file : rc_text(rc), !file || spare);
@@ -114,8 +143,6 @@ void tenant_start_now(struct tenant *t)
                                  alarms_utc_ms(&t->fleet->alarms), &row);
     held = rc == RC_BUSY; /* by another program */
     if (rc == RC_OK) {
-        start.memory =
-            route.tenant.memory ? route.tenant.memory : (uint64_t)route.image.memory_kib << 10;
         start.idle_ms = route.tenant.idle_ms;
         start.own_ms = tenant_start_deadline(t, t->current != NULL);
         rc = instance_start(f, t, &start, &i);

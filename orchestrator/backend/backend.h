@@ -95,6 +95,7 @@ typedef void backend_check_cb(void *arg, const char *check, enum backend_level l
 
 struct backend_ops {
     const char *name; /* "sandbox", "xen", "kvm" */
+    bool machines;    /* an instance's memory is there from 0 on: its image must fit in it */
 
     /* Whether this host can do it; if not, `why` says what is missing and what to
      * do about it, in one line; RC_NOT_FOUND when it is no such host at all.  With

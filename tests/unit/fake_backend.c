@@ -513,6 +513,7 @@ static enum rc channel(struct backend_instance *i, unsigned index, struct backen
 
 const struct backend_ops fake_backend = {
     .name = "fake",
+    .machines = true,
     .start = start,
     .adopt = adopt,
     .sweep = sweep,

@@ -11,7 +11,8 @@
 /* Stands in for the image store: the "file" of an image is its name. */
 static struct {
     char sha256[REGISTRY_HASH_SIZE], ref[REGISTRY_REF_SIZE];
-    enum rc rc; /* what a look at it says */
+    enum rc rc;    /* what a look at it says */
+    uint64_t room; /* and this */
 } files[16];
 static unsigned files_nr;
 static void (*looked)(void *arg);
@@ -31,6 +32,15 @@ enum rc image_store_fd(struct image_store *s, const char *sha256, uint64_t size,
         return RC_OK;
     }
     return RC_NOT_FOUND;
+}
+
+uint64_t image_store_room(struct image_store *s, const char *sha256)
+{
+    (void)s;
+    for (unsigned n = 0; n < files_nr; n++)
+        if (strcmp(files[n].sha256, sha256) == 0)
+            return files[n].room;
+    return 0;
 }
 
 void image_store_watch(struct image_store *s, void (*cb)(void *arg), void *arg)
@@ -364,6 +374,7 @@ void house_image(struct house *h, const char *ref, enum fake_start start, uint32
     assert_true(files_nr < 16);
     strcpy(files[files_nr].sha256, image.sha256);
     files[files_nr].rc = RC_OK;
+    files[files_nr].room = 0;
     snprintf(files[files_nr++].ref, sizeof files[0].ref, "%s", ref);
 }
 
@@ -373,6 +384,14 @@ void house_lose_file(struct house *h, const char *ref)
     for (unsigned n = 0; n < files_nr; n++)
         if (strcmp(files[n].ref, ref) == 0)
             files[n].sha256[0] = '\0';
+}
+
+void house_fills(struct house *h, const char *ref, uint64_t room)
+{
+    (void)h;
+    for (unsigned n = 0; n < files_nr; n++)
+        if (strcmp(files[n].ref, ref) == 0)
+            files[n].room = room;
 }
 
 void house_look(struct house *h, const char *ref, enum rc rc)

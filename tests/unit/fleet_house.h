@@ -70,6 +70,8 @@ void house_image(struct house *h, const char *ref, enum fake_start start, uint32
 void house_lose_file(struct house *h, const char *ref);
 /* What is known of its content: RC_AGAIN while it is looked at; else the look is over. */
 void house_look(struct house *h, const char *ref, enum rc rc);
+/* A machine needs so many bytes for it. */
+void house_fills(struct house *h, const char *ref, uint64_t room);
 /* Reachable as NAME.example, idle time 60 s. */
 uint64_t house_tenant(struct house *h, const char *name, const char *ref);
 struct registry_tenant house_row(struct house *h, const char *name);

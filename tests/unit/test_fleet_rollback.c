@@ -164,6 +164,25 @@ static void a_file_that_is_gone_is_rolled_back(void **state)
     assert_rolled_back(h, "gone from the image store");
 }
 
+/* It was added by a roomkeyd that did not look at that.  Seen to fail without image_to_start()'s
+ * look. */
+static void a_version_that_does_not_fit_in_its_memory_is_rolled_back(void **state)
+{
+    struct house *h = *state;
+    struct registry_image image;
+    struct refusal no;
+    uint64_t memory;
+
+    assert_int_equal(registry_image_by_ref(h->registry, "web:2", &image, &no), RC_OK);
+    memory = (uint64_t)image.memory_kib << 10;
+    house_fills(h, "web:1", memory);
+    house_fills(h, "web:2", memory + 1);
+    house_upgrade(h, "acme", "web:2", 0);
+    house_awake(h, 0, "acme.example");
+    assert_string_equal(acme(h)->ref, "web:1");
+    assert_rolled_back(h, "fill all the memory");
+}
+
 static void a_fault_of_the_host_does_not_roll_back(void **state)
 {
     struct house *h = *state;
@@ -416,6 +435,7 @@ int main(void)
         T(a_failure_goes_back_to_what_served_though_it_was_not_proved_yet),
         T(a_version_that_has_crashed_is_nothing_to_go_back_to),
         T(a_file_that_is_gone_is_rolled_back),
+        T(a_version_that_does_not_fit_in_its_memory_is_rolled_back),
         T(a_fault_of_the_host_does_not_roll_back),
         T(a_version_that_the_ground_is_slow_to_start_is_not_rolled_back),
         T(a_version_that_is_slow_once_it_runs_is_rolled_back_in_time_for_who_waits),

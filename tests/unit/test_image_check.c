@@ -184,6 +184,21 @@ static void an_image_leaves_a_few_pages_of_its_memory_free(void **state)
     SPOIL(e.segment[1].p_memsz = room, IMAGE_ROOM);
 }
 
+static void what_an_image_fills_is_the_least_memory_that_it_fits_in(void **state)
+{
+    struct elf_fixture e = make(&plain);
+    uint64_t room;
+
+    (void)state;
+    room = image_room(e.bytes, e.len);
+    assert_true(room > 4 * 4096 && room % 4096 == e.segment[1].p_memsz % 4096);
+    assert_true(image_fits(room, room + (1 << 20)));
+    assert_true(image_fits(2 << 20, 2 << 20));
+    assert_false(image_fits((2 << 20) + 1, 2 << 20));
+    assert_false(image_fits(2 << 20, (2 << 20) - 1)); /* a domain has whole MiB */
+    assert_int_equal(image_room(e.bytes, 100), 0);
+}
+
 static void notes_without_end_take_bounded_time(void **state)
 {
     struct elf_fixture e = make(&plain);
@@ -273,6 +288,7 @@ int main(void)
         cmocka_unit_test(every_spoiled_segment_has_its_reason),
         cmocka_unit_test(every_spoiled_note_has_its_reason),
         cmocka_unit_test(every_bad_manifest_has_its_reason),
+        cmocka_unit_test(what_an_image_fills_is_the_least_memory_that_it_fits_in),
         cmocka_unit_test(an_image_leaves_a_few_pages_of_its_memory_free),
         cmocka_unit_test(notes_without_end_take_bounded_time),
         cmocka_unit_test(programs_that_are_no_images_are_told_apart),

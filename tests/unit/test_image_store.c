@@ -6,6 +6,7 @@
 #include <time.h>
 
 #include "elf_fixture.h"
+#include "orchestrator/image_check.h"
 #include "orchestrator/image_store.h"
 #include "scratch.h"
 
@@ -459,6 +460,23 @@ static void changes_in_a_row_are_each_seen(void **state)
     }
 }
 
+/* A file may have 256 MiB, and nobody waits for those at the end.  Seen to fail: with NULL for the
+ * stop in look_work(). */
+static void a_look_ends_when_it_is_stopped(void **state)
+{
+    struct house *h = *state;
+    unsigned looks;
+
+    assert_int_equal(add_bytes(h, h->elf.bytes, h->elf.len), RC_OK);
+    assert_int_equal(image_store_room(h->store, h->facts.sha256), 0);
+    assert_int_equal(ask(h, &looks), RC_OK);
+    assert_int_equal(image_store_room(h->store, h->facts.sha256),
+                     image_room(h->elf.bytes, h->elf.len));
+    assert_int_equal(scratch_sh(&h->scratch, "touch images/sha256/*"), 0);
+    image_store_stop(h->store);
+    assert_int_equal(ask(h, &looks), RC_CANCELED);
+}
+
 static void an_image_may_go_or_be_added_again_while_it_is_looked_at(void **state)
 {
     struct house *h = *state;
@@ -516,6 +534,7 @@ int main(void)
         TEST(a_file_of_the_future_is_looked_at_once),
         TEST(other_content_of_the_same_size_is_damage_until_it_is_added_again),
         TEST(changes_in_a_row_are_each_seen),
+        TEST(a_look_ends_when_it_is_stopped),
         TEST(an_image_may_go_or_be_added_again_while_it_is_looked_at),
         TEST(a_name_that_is_no_hash_is_never_opened),
         TEST(a_state_folder_that_is_not_there_is_said),

@@ -166,6 +166,7 @@ free_backend:
 
 const struct backend_ops backend_xen = {
     .name = "xen",
+    .machines = true,
     .probe = xen_probe,
     .checks = xen_checks,
     .open = xen_open,
