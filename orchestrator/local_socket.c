@@ -7,7 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "common/core/check.h"
+#include "common/core/container_of.h"
 #include "common/host/log.h"
 
 static int make(const char *path)
@@ -46,23 +46,21 @@ static void turn_away(const struct local_socket *s, int fd, const char *why)
     close(fd);
 }
 
-static void on_connection(uv_poll_t *poll, int status, int events)
+static void on_taken(struct acceptor *a, int fd)
 {
-    struct local_socket *s = poll->data;
-    int fd;
+    struct local_socket *s = CONTAINER_OF(a, struct local_socket, acceptor);
 
-    (void)events;
-    if (status < 0)
-        return;
-    fd = accept4(s->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-    if (fd < 0) {
-        if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED)
-            log_warning("%s socket: accept: %s", s->what, strerror(errno));
-    } else if (!is_trusted(fd)) {
+    if (!is_trusted(fd))
         turn_away(s, fd, "it is another user's");
-    } else if (!s->on_peer(s, fd)) {
+    else if (!s->on_peer(s, fd))
         turn_away(s, fd, "too many are there");
-    }
+}
+
+static void on_closed(struct acceptor *a)
+{
+    struct local_socket *s = CONTAINER_OF(a, struct local_socket, acceptor);
+
+    s->on_closed(s); /* must be last */
 }
 
 static enum rc cannot(struct refusal *no, const char *what, const char *path, enum rc rc,
@@ -76,43 +74,35 @@ static enum rc cannot(struct refusal *no, const char *what, const char *path, en
 enum rc local_socket_open(struct local_socket *s, uv_loop_t *loop, const char *run_dir,
                           const char *name, struct refusal *no)
 {
-    int r, n = snprintf(s->path, sizeof s->path, "%s/%s", run_dir, name);
+    int fd, n = snprintf(s->path, sizeof s->path, "%s/%s", run_dir, name);
+    enum rc rc;
 
     if (n < 0 || (size_t)n >= sizeof s->path)
         return cannot(no, s->what, run_dir, RC_TOO_LARGE, "the name of a Unix socket is bounded");
-    s->fd = make(s->path);
-    if (s->fd < 0)
+    fd = make(s->path);
+    if (fd < 0)
         return cannot(no, s->what, s->path, RC_IO, strerror(errno));
-    r = uv_poll_init(loop, &s->poll, s->fd);
-    if (r) {
-        close(s->fd);
+    s->acceptor = (struct acceptor){.what = s->what, .on_taken = on_taken, .on_closed = on_closed};
+    rc = acceptor_open(&s->acceptor, loop, fd);
+    if (rc) {
         unlink(s->path);
-        return cannot(no, s->what, s->path, RC_IO, uv_strerror(r));
+        return cannot(no, s->what, s->path, rc, "it cannot be watched");
     }
-    s->poll.data = s;
     return RC_OK;
 }
 
 void local_socket_begin(struct local_socket *s)
 {
-    CHECK(uv_poll_start(&s->poll, UV_READABLE, on_connection) == 0);
+    acceptor_begin(&s->acceptor);
 }
 
 void local_socket_hold(struct local_socket *s)
 {
-    uv_poll_stop(&s->poll);
-}
-
-static void on_closed(uv_handle_t *h)
-{
-    struct local_socket *s = h->data;
-
-    s->on_closed(s); /* must be last */
+    acceptor_hold(&s->acceptor);
 }
 
 void local_socket_close(struct local_socket *s)
 {
-    uv_close((uv_handle_t *)&s->poll, on_closed);
-    close(s->fd);
+    acceptor_close(&s->acceptor);
     unlink(s->path);
 }

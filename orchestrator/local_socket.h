@@ -3,7 +3,7 @@
  *
  * The happy path: open -> begin -> on_peer … -> close -> on_closed.
  * Failure: open says why.  Later whoever may not come is turned away, with a line in the
- * log, and an accept that fails is tried again with the next who comes. */
+ * log; for what accept lacks see acceptor.h. */
 #ifndef ORCHESTRATOR_LOCAL_SOCKET_H
 #define ORCHESTRATOR_LOCAL_SOCKET_H
 
@@ -11,6 +11,7 @@
 #include <sys/un.h>
 #include <uv.h>
 
+#include "orchestrator/acceptor.h"
 #include "orchestrator/refusal.h"
 
 struct local_socket {
@@ -21,8 +22,7 @@ struct local_socket {
     void (*on_closed)(struct local_socket *s); /* it may be freed */
 
     /* Private. */
-    uv_poll_t poll;
-    int fd; /* owned */
+    struct acceptor acceptor;
     char path[sizeof((struct sockaddr_un *)0)->sun_path];
 };
 

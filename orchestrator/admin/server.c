@@ -4,20 +4,23 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "common/core/check.h"
+#include "common/core/container_of.h"
 #include "common/host/log.h"
 #include "orchestrator/admin/listen.h"
 
 #define CONNECTION_MEMORY (32u << 10)
 #define QUIET_SECONDS     60u /* a client that neither sends nor takes; not while it waits for us */
 
-/* Owned by the connection. */
+/* The peer is owned by the connection.  Who comes when all are taken waits. */
 static void on_connection(void *arg, struct MHD_Connection *connection, void **slot,
                           enum MHD_ConnectionNotificationCode what)
 {
-    (void)arg;
+    struct admin *a = arg;
+
     if (what == MHD_CONNECTION_NOTIFY_STARTED) {
         const union MHD_ConnectionInfo *info =
             MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
@@ -26,9 +29,13 @@ static void on_connection(void *arg, struct MHD_Connection *connection, void **s
         if (peer && info)
             admin_peer_read(info->connect_fd, peer);
         *slot = peer;
+        if (++a->connections == ADMIN_CONNECTIONS_MAX)
+            acceptor_hold(&a->acceptor);
     } else {
         free(*slot);
         *slot = NULL;
+        if (a->connections-- == ADMIN_CONNECTIONS_MAX && !a->closed)
+            acceptor_begin(&a->acceptor);
     }
 }
 
@@ -85,13 +92,32 @@ void admin_resumed(struct admin *a)
     uv_timer_start(&a->timer, on_timer, 0, 0);
 }
 
+static void on_taken(struct acceptor *acceptor, int fd)
+{
+    struct admin *a = CONTAINER_OF(acceptor, struct admin, acceptor);
+    const struct sockaddr_un nobody = {.sun_family = AF_UNIX};
+
+    /* When it has no memory for one more, it has closed it. */
+    if (MHD_add_connection(a->daemon, fd, (const struct sockaddr *)&nobody, sizeof nobody) ==
+        MHD_YES)
+        pump(a);
+}
+
+static void on_acceptor_closed(struct acceptor *acceptor)
+{
+    struct admin *a = CONTAINER_OF(acceptor, struct admin, acceptor);
+
+    a->handles--;
+    admin_unref(a);
+}
+
 static enum rc start(struct admin *a, int fd)
 {
     const union MHD_DaemonInfo *info;
 
     a->daemon = MHD_start_daemon(
-        MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG, 0, NULL, NULL,
-        admin_on_request, a, MHD_OPTION_EXTERNAL_LOGGER, on_log, a, MHD_OPTION_LISTEN_SOCKET, fd,
+        MHD_USE_EPOLL | MHD_USE_NO_LISTEN_SOCKET | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG, 0,
+        NULL, NULL, admin_on_request, a, MHD_OPTION_EXTERNAL_LOGGER, on_log, a,
         MHD_OPTION_UNESCAPE_CALLBACK, unescape, a, MHD_OPTION_CONNECTION_LIMIT,
         ADMIN_CONNECTIONS_MAX, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY,
         MHD_OPTION_CONNECTION_TIMEOUT, QUIET_SECONDS, MHD_OPTION_NOTIFY_CONNECTION, on_connection,
@@ -104,12 +130,17 @@ static enum rc start(struct admin *a, int fd)
     CHECK(info);
     if (uv_poll_init(a->house.loop, &a->poll, info->epoll_fd) != 0) {
         MHD_stop_daemon(a->daemon);
+        close(fd);
         return RC_IO;
     }
+    a->acceptor =
+        (struct acceptor){.what = "admin", .on_taken = on_taken, .on_closed = on_acceptor_closed};
+    CHECK(acceptor_open(&a->acceptor, a->house.loop, fd) == RC_OK); /* as the one before could */
+    acceptor_begin(&a->acceptor);
     uv_timer_init(a->house.loop, &a->timer);
     uv_timer_init(a->house.loop, &a->held_timer);
     a->poll.data = a->timer.data = a->held_timer.data = a;
-    a->handles = 3;
+    a->handles = 4;
     uv_poll_start(&a->poll, UV_READABLE, on_readable);
     return RC_OK;
 }
@@ -170,6 +201,7 @@ void admin_close(struct admin *a)
     /* MHD wants nobody suspended when it stops. */
     for (struct admin_request *q = a->first; q; q = q->next)
         admin_request_drop(q);
+    acceptor_close(&a->acceptor);
     uv_close((uv_handle_t *)&a->poll, on_closed);
     uv_close((uv_handle_t *)&a->timer, on_closed);
     uv_close((uv_handle_t *)&a->held_timer, on_closed);

@@ -9,6 +9,7 @@
 #include <sys/queue.h>
 #include <uv.h>
 
+#include "orchestrator/acceptor.h"
 #include "orchestrator/admin/admin.h"
 #include "orchestrator/admin/request.h"
 
@@ -19,14 +20,17 @@ struct admin {
     struct admin_house house;
     char path[512]; /* of the socket */
     struct MHD_Daemon *daemon;
+    struct acceptor
+        acceptor;   /* not MHD's own: without a descriptor that one spins, or sleeps for good */
     uv_poll_t poll; /* MHD's epoll descriptor */
     uv_timer_t timer;
     uv_timer_t held_timer;
     TAILQ_HEAD(, admin_request) held; /* wait for the registry; also those without a connection */
     bool resumed;                     /* since MHD last ran: it does not wake by itself for that */
     bool closed;
-    bool looking;                /* a doctor is at work */
-    unsigned handles;            /* of these three, open */
+    bool looking;     /* a doctor is at work */
+    unsigned handles; /* of the acceptor and these three, open */
+    unsigned connections;
     unsigned requests;           /* all, also those that only a callback still holds */
     unsigned followers;          /* of these */
     struct admin_request *first; /* those that have a connection */

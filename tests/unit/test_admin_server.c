@@ -1,7 +1,8 @@
 /* The admin API over its socket, with a real registry and a fleet on a fake ground.
  *
  * Seen to fail: libmicrohttpd unescaping %00 (the tenant was removed), numbers up to 2^64; a doctor
- * without its stop, its rows, or its being alone (doctor_get.c). */
+ * without its stop, its rows, or its being alone (doctor_get.c); the listening socket with
+ * libmicrohttpd (without a descriptor it spins, or sleeps until a follower goes). */
 #include "tests/unit/unit.h"
 
 #include <errno.h>
@@ -15,6 +16,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "descriptors.h"
 #include "fleet_house.h"
 #include "orchestrator/admin/admin.h"
 #include "orchestrator/admin/server.h"
@@ -610,6 +612,39 @@ static void a_stranger_is_told_so_and_gets_nothing(void **state)
     assert_non_null(strstr(d->answer, "group roomkey"));
 }
 
+/* Its socket is there already when there is no descriptor for another. */
+static void ask_without_a_descriptor(struct desk *d)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    const char request[] = "GET /v1/status HTTP/1.0\r\nHost: roomkey\r\n\r\n";
+    rlim_t before;
+
+    d->len = 0;
+    d->client = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    snprintf(address.sun_path, sizeof address.sun_path, "%s/admin.sock", d->house->scratch.dir);
+    before = descriptors_none();
+    assert_int_equal(connect(d->client, (struct sockaddr *)&address, sizeof address), 0);
+    assert_true(send(d->client, request, strlen(request), 0) > 0);
+    for (int i = 0; i < 10; i++)
+        turn(d);
+    assert_sleeps(&d->house->loop);
+    descriptors_back(before);
+    assert_int_equal(status_of(receive(d, NULL)), 200);
+}
+
+static void without_a_descriptor_who_comes_waits_and_the_loop_sleeps(void **state)
+{
+    struct desk *d = *state;
+    int follower;
+
+    ask_without_a_descriptor(d);
+    ask(d, "GET", "/v1/events?follow=1", "");
+    receive(d, "\r\n\r\n");
+    follower = d->client;
+    ask_without_a_descriptor(d); /* and it need not go first */
+    close(follower);
+}
+
 static void it_closes_under_a_follower(void **state)
 {
     struct desk *d = *state;
@@ -646,6 +681,7 @@ int main(void)
         TEST(a_close_ends_a_look_at_the_images),
         TEST(one_that_answers_keeps_its_socket_and_a_dead_one_loses_it),
         TEST(a_stranger_is_told_so_and_gets_nothing),
+        TEST(without_a_descriptor_who_comes_waits_and_the_loop_sleeps),
         TEST(it_closes_under_a_follower),
     };
 
