@@ -242,8 +242,8 @@ enum rc front_server_open(uv_loop_t *loop, const char *run_dir, struct front_ser
     if (!s)
         return refusal_what(no, RC_NOMEM, "cannot make the front's socket: out of memory");
     s->loop = loop;
-    s->socket =
-        (struct local_socket){.what = "front", .on_peer = on_peer, .on_closed = on_socket_closed};
+    s->socket = (struct local_socket){
+        .what = "front socket", .on_peer = on_peer, .on_closed = on_socket_closed};
     rc = local_socket_open(&s->socket, loop, run_dir, "front.sock", no);
     if (rc) {
         free(s);

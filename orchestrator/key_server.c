@@ -109,7 +109,7 @@ static void on_key(struct peer *p, const struct control_key *m)
     enum rc rc = cert_store_key(p->server->certs, m->key, &fd);
 
     if (rc) {
-        log_warning("the key agent asks for the key %.64s: %s", m->key, rc_text(rc));
+        log_seldom(LOG_WARNING, "the key agent asks for the key %.64s: %s", m->key, rc_text(rc));
         refuse(p, m->request, rc, rc_text(rc));
         return;
     }
@@ -191,7 +191,7 @@ enum rc key_server_open(uv_loop_t *loop, const char *run_dir, struct cert_store 
     s->loop = loop;
     s->certs = certs;
     s->socket = (struct local_socket){
-        .what = "key agent", .on_peer = on_peer, .on_closed = on_socket_closed};
+        .what = "key agent socket", .on_peer = on_peer, .on_closed = on_socket_closed};
     LIST_INIT(&s->peers);
     rc = local_socket_open(&s->socket, loop, run_dir, "agent.sock", no);
     if (rc) {

@@ -42,7 +42,7 @@ static bool is_trusted(int fd)
 
 static void turn_away(const struct local_socket *s, int fd, const char *why)
 {
-    log_warning("%s socket: a peer was turned away: %s", s->what, why);
+    log_warning("%s: a peer was turned away: %s", s->what, why);
     close(fd);
 }
 
@@ -66,7 +66,7 @@ static void on_closed(struct acceptor *a)
 static enum rc cannot(struct refusal *no, const char *what, const char *path, enum rc rc,
                       const char *why)
 {
-    refusal_what(no, rc, "cannot make the %s's socket %s", what, path);
+    refusal_what(no, rc, "cannot make the %s %s", what, path);
     refusal_why(no, "%s", why);
     return refusal_todo(no, "give roomkeyd a short --run folder that it may write to");
 }

@@ -11,12 +11,12 @@
 #include <sys/un.h>
 #include <uv.h>
 
-#include "orchestrator/acceptor.h"
+#include "common/host/acceptor.h"
 #include "orchestrator/refusal.h"
 
 struct local_socket {
     /* Caller fills, before local_socket_open(). */
-    const char *what; /* for people: "front" */
+    const char *what; /* for people: "front socket" */
     /* Somebody who may; `fd` is the callee's.  False: there are too many. */
     bool (*on_peer)(struct local_socket *s, int fd);
     void (*on_closed)(struct local_socket *s); /* it may be freed */

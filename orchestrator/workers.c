@@ -162,8 +162,8 @@ static enum rc send_route(struct fleet *f, unsigned worker, const struct control
             enum rc rc = cert_store_chain(f->certs, route->cert[c].fingerprint, &fds[n]);
 
             if (rc)
-                log_error("tenant %s: certificate %s: %s", route->tenant.name,
-                          route->cert[c].fingerprint, rc_text(rc));
+                log_seldom(LOG_ERROR, "tenant %s: certificate %s: %s", route->tenant.name,
+                           route->cert[c].fingerprint, rc_text(rc));
             else
                 snprintf(m.route.key[n++], CONTROL_KEY_SIZE, "%s", route->cert[c].key_id);
         }
@@ -195,7 +195,8 @@ static void on_wake(struct fleet *f, unsigned worker, const struct control_wake 
     rc = registry_route(f->registry, wake->hostname, &route);
     if (rc) {
         if (rc != RC_NOT_FOUND)
-            fleet_db(f, rc, "route");
+            log_seldom(LOG_ERROR, "registry: route: %s: %s", rc_text(rc),
+                       registry_error(f->registry));
         refuse(f, worker, wake->request, rc == RC_NOT_FOUND ? rc : RC_FAILED,
                rc == RC_NOT_FOUND ? "no tenant has this host name" : "the registry cannot be read");
         return;

@@ -68,8 +68,8 @@ static void unmark(struct channel *ch)
 static void ring_bell(const struct channel *ch)
 {
     if (!doorbell_ring(&ch->bell))
-        log_warning("the doorbell of tenant %s cannot be rung: %s", ch->tenant->name,
-                    strerror(errno));
+        log_seldom(LOG_WARNING, "the doorbell of tenant %s cannot be rung: %s", ch->tenant->name,
+                   strerror(errno));
 }
 
 void channel_wrote(struct channel *ch)

@@ -3,6 +3,7 @@
 #include <arpa/inet.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "common/core/check.h"
 #include "common/host/log.h"
@@ -188,14 +189,15 @@ static bool within_limits(struct conn *c, const struct sockaddr_storage *addr)
     return true;
 }
 
-/* One more, in HELLO, without its socket. */
+/* One more, in HELLO, without its socket; NULL without memory for it. */
 static struct conn *add(struct worker *w)
 {
     struct conn *c = calloc(1, sizeof *c);
 
-    /* libuv takes no other before this one has a handle: without memory for one,
-     * this worker is better replaced. */
-    CHECK(c && insert(w->conns, c));
+    if (!c || !insert(w->conns, c)) {
+        free(c);
+        return NULL;
+    }
     c->w = w;
     sm_init(&c->sm, states, "connection", c->id, CONN_HELLO);
     CHECK(uv_tcp_init(&w->loop, &c->tcp) == 0);
@@ -209,18 +211,15 @@ static struct conn *add(struct worker *w)
     return c;
 }
 
-void conn_on_connection(uv_stream_t *listener, int status)
+void conn_on_taken(struct acceptor *a, int fd)
 {
     struct sockaddr_storage addr;
-    struct conn *c;
+    struct conn *c = add(a->data);
 
-    if (status < 0) {
-        log_warning("a connection could not be taken: %s", uv_strerror(status));
-        return;
-    }
-    c = add(listener->data);
-    if (uv_accept(listener, (uv_stream_t *)&c->tcp) != 0) {
-        conn_close(c, CONN_FIN);
+    if (!c || uv_tcp_open(&c->tcp, fd) != 0) {
+        close(fd);
+        if (c)
+            conn_close(c, CONN_FIN);
         return;
     }
     peer_name(c, &addr);

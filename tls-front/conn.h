@@ -21,6 +21,7 @@
 #include "common/core/handover.h"
 #include "common/core/sm.h"
 
+struct acceptor;
 struct worker;
 struct channel;
 struct opening;
@@ -93,8 +94,8 @@ uint32_t conns_count(const struct worker *w);
 /* Once a second: those whose clients were reset unseen before their handover are closed. */
 void conns_second(struct worker *w);
 
-/* uv_connection_cb of the listeners. */
-void conn_on_connection(uv_stream_t *listener, int status);
+/* Of a worker's acceptors. */
+void conn_on_taken(struct acceptor *a, int fd);
 
 /* The connection of an id, if it is still on `ch`. */
 struct conn *conn_find(struct channel *ch, uint64_t id);

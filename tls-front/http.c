@@ -1,6 +1,7 @@
 #include "tls-front/http.h"
 
 #include <arpa/inet.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <linux/openat2.h>
 #include <stdio.h>
@@ -8,6 +9,7 @@
 #include <string.h>
 #include <strings.h>
 #include <sys/queue.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -26,7 +28,7 @@
 
 static struct {
     struct worker *w;
-    uv_tcp_t listener;
+    struct acceptor acceptor;
     bool open;
     int acme;
     TAILQ_HEAD(, visit) visits; /* those that have not ended, oldest first */
@@ -259,13 +261,16 @@ static void on_bytes(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
 
 /*----- accepting -----*/
 
-static bool take(struct visit *v, uv_stream_t *listener)
+static bool take(struct visit *v, int fd)
 {
     struct sockaddr_storage from = {0};
     int len = sizeof from;
 
-    if (uv_accept(listener, (uv_stream_t *)&v->tcp) != 0 ||
-        uv_tcp_getpeername(&v->tcp, (struct sockaddr *)&from, &len) != 0 ||
+    if (uv_tcp_open(&v->tcp, fd) != 0) {
+        close(fd);
+        return false;
+    }
+    if (uv_tcp_getpeername(&v->tcp, (struct sockaddr *)&from, &len) != 0 ||
         worker_is_last_file(http.w, &v->tcp) || !rate_allow(http.w->rates, &from))
         return false;
     v->source = rate_source(http.w->rates, &from);
@@ -283,21 +288,22 @@ static void make_room(const struct visit *newcomer)
     end(v == newcomer ? TAILQ_FIRST(&http.visits) : v);
 }
 
-static void on_connection(uv_stream_t *listener, int status)
+static void on_taken(struct acceptor *a, int fd)
 {
-    struct visit *v;
+    struct visit *v = calloc(1, sizeof *v);
 
-    if (status < 0)
+    (void)a;
+    if (!v) {
+        close(fd);
         return;
-    v = calloc(1, sizeof *v);
-    CHECK(v); /* see conn_on_connection() */
+    }
     CHECK(uv_tcp_init(&http.w->loop, &v->tcp) == 0);
     CHECK(uv_timer_init(&http.w->loop, &v->timer) == 0);
     v->tcp.data = v->timer.data = v;
     v->handles = 2;
     TAILQ_INSERT_TAIL(&http.visits, v, entry);
     http.count++;
-    if (!take(v, listener)) {
+    if (!take(v, fd)) {
         end(v);
         return;
     }
@@ -308,28 +314,33 @@ static void on_connection(uv_stream_t *listener, int status)
         end(v);
 }
 
+static void on_acceptor_closed(struct acceptor *a)
+{
+    (void)a;
+}
+
 enum rc http_listen(struct worker *w, int listener, int acme)
 {
-    int r;
-
     http.w = w;
     http.acme = acme;
-    http.open = true;
     TAILQ_INIT(&http.visits);
-    CHECK(uv_tcp_init(&w->loop, &http.listener) == 0);
-    r = uv_tcp_open(&http.listener, listener);
-    if (r == 0)
-        r = uv_listen((uv_stream_t *)&http.listener, 128, on_connection);
-    if (r == 0)
-        return RC_OK;
-    log_error("cannot listen on %s: %s", w->options->http.text, uv_strerror(r));
-    return RC_IO;
+    http.acceptor = (struct acceptor){
+        .what = w->options->http.text, .on_taken = on_taken, .on_closed = on_acceptor_closed};
+    if (listen(listener, 128) != 0) {
+        log_error("cannot listen on %s: %s", w->options->http.text, strerror(errno));
+        return RC_IO;
+    }
+    if (acceptor_open(&http.acceptor, &w->loop, listener))
+        return RC_IO;
+    acceptor_begin(&http.acceptor);
+    http.open = true;
+    return RC_OK;
 }
 
 void http_close(struct worker *w)
 {
     (void)w;
     if (http.open)
-        uv_close((uv_handle_t *)&http.listener, NULL);
+        acceptor_close(&http.acceptor);
     http.open = false;
 }

@@ -27,10 +27,11 @@
 #include "tls-front/ticket_file.h"
 #include "tls-front/worker.h"
 
-#define MS           1000ull
-#define SECOND       (1000 * MS)
-#define RETRY_MIN_MS 50
-#define RETRY_MAX_MS 5000
+#define MS              1000ull
+#define SECOND          (1000 * MS)
+#define RETRY_MIN_MS    50
+#define RETRY_MAX_MS    5000
+#define MESSAGES_A_TURN 16 /* of one child: then others have theirs */
 
 /* A worker, or the key agent.  Times are clock_us(); 0: nothing to do then. */
 struct child {
@@ -193,7 +194,8 @@ static void start_child(struct parent *p, struct child *c)
 
 static void child_gone(struct parent *p, struct child *c, int status)
 {
-    close(c->link);
+    if (c->link >= 0)
+        close(c->link);
     c->link = -1;
     c->pid = 0;
     c->listening = false;
@@ -271,17 +273,31 @@ static void end_misfit(struct parent *p, unsigned index)
     kill(p->child[index].pid, SIGKILL);
 }
 
+/* It ends, or has ended its side, or must have been broken into: a link without a peer would be
+ * ready all the time.  One that drains ends in its own time. */
+static void drop_link(struct parent *p, struct child *c)
+{
+    close(c->link);
+    c->link = -1;
+    if (!p->stopping)
+        kill(c->pid, SIGKILL);
+}
+
 static void from_child(struct parent *p, struct child *c)
 {
     struct link_msg m;
     int fds[PACKET_FDS_MAX];
     size_t len, nfds;
 
-    while (c->link >= 0 && packet_read(c->link, &m, sizeof m, &len, fds, &nfds) == RC_OK) {
-        for (size_t i = 0; i < nfds; i++)
+    for (int n = 0; n < MESSAGES_A_TURN && c->link >= 0; n++) {
+        enum rc rc = packet_read(c->link, &m, sizeof m, &len, fds, &nfds);
+
+        if (rc == RC_AGAIN)
+            return;
+        for (size_t i = 0; !rc && i < nfds; i++)
             close(fds[i]);
-        if (len != sizeof m) {
-            kill(c->pid, SIGKILL);
+        if (rc || len != sizeof m) {
+            drop_link(p, c);
             return;
         }
         if (m.type == LINK_LISTENING) {

@@ -230,8 +230,8 @@ enum rc routes_put(struct worker *w, const char *hostname, const struct control_
     }
     rc = load(w, hostname, m, fds, &tls);
     if (rc) {
-        log_error("the certificates of %s (tenant %s) cannot be used: %s", hostname, m->name,
-                  rc_text(rc));
+        log_seldom(LOG_ERROR, "the certificates of %s (tenant %s) cannot be used: %s", hostname,
+                   m->name, rc_text(rc));
         return rc;
     }
     if (old)

@@ -164,7 +164,7 @@ void wake_on_refused(struct worker *w, const struct control_refused *m)
     if (!k)
         return;
     if (m->why != RC_NOT_FOUND)
-        log_warning("%s: no instance: %s", k->hostname, m->text);
+        log_seldom(LOG_WARNING, "%s: no instance: %s", k->hostname, m->text);
     end(w, k, tell_refused, m);
 }
 

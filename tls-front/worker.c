@@ -1,10 +1,12 @@
 #include "tls-front/worker.h"
 
+#include <errno.h>
 #include <limits.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "common/core/check.h"
@@ -107,7 +109,7 @@ static void drain(struct worker *w)
         return;
     w->draining = true;
     for (size_t i = 0; i < w->options->listens; i++)
-        uv_close((uv_handle_t *)&w->listeners[i], NULL);
+        acceptor_close(&w->acceptors[i]);
     http_close(w);
     uv_timer_start(&w->deadline, on_drained, w->options->drain * 1000ull, 0);
     uv_timer_start(&w->second, on_second, 0, 100);
@@ -134,21 +136,29 @@ static enum rc init(struct worker *w, const struct worker_start *start)
     return RC_OK;
 }
 
+static void on_acceptor_closed(struct acceptor *a)
+{
+    (void)a;
+}
+
 static enum rc listen_all(struct worker *w, const struct worker_start *start)
 {
+    CHECK(uv_tcp_init(&w->loop, &w->first) == 0);
+    uv_close((uv_handle_t *)&w->first, NULL);
     for (size_t i = 0; i < w->options->listens; i++) {
-        uv_tcp_t *l = &w->listeners[i];
-        int r;
+        struct acceptor *a = &w->acceptors[i];
 
-        CHECK(uv_tcp_init(&w->loop, l) == 0);
-        l->data = w;
-        r = uv_tcp_open(l, start->listen[i]);
-        if (r == 0)
-            r = uv_listen((uv_stream_t *)l, BACKLOG, conn_on_connection);
-        if (r != 0) {
-            log_error("cannot listen on %s: %s", w->options->listen[i].text, uv_strerror(r));
+        *a = (struct acceptor){.what = w->options->listen[i].text,
+                               .data = w,
+                               .on_taken = conn_on_taken,
+                               .on_closed = on_acceptor_closed};
+        if (listen(start->listen[i], BACKLOG) != 0) {
+            log_error("cannot listen on %s: %s", a->what, strerror(errno));
             return RC_IO;
         }
+        if (acceptor_open(a, &w->loop, start->listen[i]))
+            return RC_IO;
+        acceptor_begin(a);
     }
     return start->http >= 0 ? http_listen(w, start->http, start->acme) : RC_OK;
 }

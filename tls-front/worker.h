@@ -12,6 +12,7 @@
 #include <uv.h>
 
 #include "common/core/control.h"
+#include "common/host/acceptor.h"
 #include "common/host/packet.h"
 #include "tls-front/options.h"
 #include "tls-front/ticket.h"
@@ -42,7 +43,9 @@ struct worker {
     struct rates *rates;
 
     struct packet parent;
-    uv_tcp_t listeners[OPTIONS_LISTEN_MAX];
+    struct acceptor acceptors[OPTIONS_LISTEN_MAX];
+    uv_tcp_t
+        first; /* libuv opens a file with the first one: it must have been before the sandbox */
     uv_timer_t second, deadline;
 };
 
@@ -57,8 +60,7 @@ struct worker_start {
     struct ticket_secrets secrets;
 };
 
-/* A client must not have this one: no accept() may ever fail for want of a descriptor, as libuv
- * would open one then, which the system call filter does not forgive. */
+/* A client must not have this one: what roomkeyd sends needs some, too. */
 bool worker_is_last_file(const struct worker *w, const uv_tcp_t *tcp);
 
 __attribute__((noreturn)) void worker_run(const struct worker_start *start);

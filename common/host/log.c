@@ -6,6 +6,10 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "common/host/clock.h"
+
+#define SELDOM_US 1000000u
+
 static const char *name = "roomkey";
 static enum log_level limit = LOG_INFO;
 static bool journal;
@@ -47,4 +51,19 @@ void log_line(enum log_level level, const char *fmt, ...)
     /* Nobody is left to tell when stderr is gone. */
     if (write(STDERR_FILENO, line, n) < 0)
         return;
+}
+
+bool log_due(struct log_place *place)
+{
+    uint64_t now = clock_us();
+
+    if (now < place->due_us) {
+        place->left_out++;
+        return false;
+    }
+    if (place->left_out)
+        log_info("%u lines like the next one were left out", place->left_out);
+    place->left_out = 0;
+    place->due_us = now + SELDOM_US;
+    return true;
 }

@@ -7,6 +7,9 @@
 #ifndef COMMON_HOST_LOG_H
 #define COMMON_HOST_LOG_H
 
+#include <stdbool.h>
+#include <stdint.h>
+
 #define LOG_LINE_MAX 1024
 
 enum log_level { LOG_ERROR = 3, LOG_WARNING = 4, LOG_INFO = 6, LOG_DEBUG = 7 };
@@ -20,5 +23,21 @@ void log_line(enum log_level level, const char *fmt, ...) __attribute__((format(
 #define log_warning(...) log_line(LOG_WARNING, __VA_ARGS__)
 #define log_info(...)    log_line(LOG_INFO, __VA_ARGS__)
 #define log_debug(...)   log_line(LOG_DEBUG, __VA_ARGS__)
+
+/* For what somebody else can bring about as often as he likes, a client say: one line a second
+ * from one place in the code.  The next one tells how many were left out. */
+#define log_seldom(level, ...)            \
+    do {                                  \
+        static struct log_place place_;   \
+        if (log_due(&place_))             \
+            log_line(level, __VA_ARGS__); \
+    } while (0)
+
+struct log_place {
+    uint64_t due_us; /* clock_us() */
+    unsigned left_out;
+};
+
+bool log_due(struct log_place *place);
 
 #endif

@@ -133,8 +133,8 @@ static enum rc start(struct admin *a, int fd)
         close(fd);
         return RC_IO;
     }
-    a->acceptor =
-        (struct acceptor){.what = "admin", .on_taken = on_taken, .on_closed = on_acceptor_closed};
+    a->acceptor = (struct acceptor){
+        .what = "admin socket", .on_taken = on_taken, .on_closed = on_acceptor_closed};
     CHECK(acceptor_open(&a->acceptor, a->house.loop, fd) == RC_OK); /* as the one before could */
     acceptor_begin(&a->acceptor);
     uv_timer_init(a->house.loop, &a->timer);

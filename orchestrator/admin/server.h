@@ -9,7 +9,7 @@
 #include <sys/queue.h>
 #include <uv.h>
 
-#include "orchestrator/acceptor.h"
+#include "common/host/acceptor.h"
 #include "orchestrator/admin/admin.h"
 #include "orchestrator/admin/request.h"
 

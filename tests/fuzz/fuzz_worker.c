@@ -335,7 +335,7 @@ static void say_raw(struct wire_in *in)
 
 /*----- clients -----*/
 
-/* conn_on_connection(), of a socket that is there. */
+/* conn_on_taken(), of a socket that is there. */
 static void come(struct client *k, uint8_t seed)
 {
     const int little = 4096;

@@ -13,6 +13,7 @@
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -213,6 +214,32 @@ unsigned rig_greet(struct rig *r)
         assert_int_equal(m.type, CONTROL_HOLDING);
         holding++;
     }
+}
+
+int rig_taken(struct rig *r, enum rig_socket which)
+{
+    int pidfd = (int)syscall(SYS_pidfd_open, r->worker, 0), found = -1;
+
+    assert_true(pidfd >= 0);
+    for (int n = 0; n < 64 && (found < 0 || which == RIG_TO_AGENT); n++) {
+        int got = (int)syscall(SYS_pidfd_getfd, pidfd, n, 0), type = 0;
+        struct sockaddr_un peer = {0};
+        socklen_t len = sizeof type, peer_len = sizeof peer;
+
+        if (got < 0)
+            continue;
+        if (getsockopt(got, SOL_SOCKET, SO_TYPE, &type, &len) == 0 && type == SOCK_SEQPACKET &&
+            getpeername(got, (struct sockaddr *)&peer, &peer_len) == 0 && !peer.sun_path[0]) {
+            if (found >= 0)
+                close(found);
+            found = got;
+        } else {
+            close(got);
+        }
+    }
+    close(pidfd);
+    assert_true(found >= 0);
+    return found;
 }
 
 void rig_orch_dies(struct rig *r)

@@ -50,6 +50,11 @@ pid_t rig_agent(struct rig *r, pid_t before);
 /* roomkeyd is gone, with its sockets; another listens. */
 void rig_orch_dies(struct rig *r);
 
+/* A socket of the worker's, as whoever has broken into it has it: root's only.  Of its two pairs
+ * the one to its parent came first. */
+enum rig_socket { RIG_TO_PARENT, RIG_TO_AGENT };
+int rig_taken(struct rig *r, enum rig_socket which);
+
 /* The next message of this type; STATS and ACTIVITY in front of it are dropped. */
 void rig_expect(struct rig *r, enum control_type type, struct control_msg *m);
 void rig_send(struct rig *r, const struct control_msg *m, const int *fds, size_t nfds);

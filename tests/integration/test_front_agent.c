@@ -14,8 +14,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "common/host/packet.h"
@@ -346,34 +344,6 @@ static void without_roomkeyd_the_keys_that_are_here_sign_on(void **state)
     assert_int_equal(rig_greet(&rig), 1);
 }
 
-/* The worker's socket to the agent, as whoever has broken into the worker has it: of its
- * two socket pairs the one that came later. */
-static int taken_socket(void)
-{
-    int pidfd = (int)syscall(SYS_pidfd_open, rig.worker, 0), fd = -1;
-
-    assert_true(pidfd >= 0);
-    for (int n = 0; n < 64; n++) {
-        int got = (int)syscall(SYS_pidfd_getfd, pidfd, n, 0), type = 0;
-        struct sockaddr_un peer = {0};
-        socklen_t len = sizeof type, peer_len = sizeof peer;
-
-        if (got < 0)
-            continue;
-        if (getsockopt(got, SOL_SOCKET, SO_TYPE, &type, &len) == 0 && type == SOCK_SEQPACKET &&
-            getpeername(got, (struct sockaddr *)&peer, &peer_len) == 0 && !peer.sun_path[0]) {
-            if (fd >= 0)
-                close(fd);
-            fd = got;
-        } else {
-            close(got);
-        }
-    }
-    close(pidfd);
-    assert_true(fd >= 0);
-    return fd;
-}
-
 static void a_worker_that_wants_anything_else_signed_is_ended_and_replaced(void **state)
 {
     struct rig_tls how = {0};
@@ -387,7 +357,7 @@ static void a_worker_that_wants_anything_else_signed_is_ended_and_replaced(void 
         skip(); /* only root may take what is another process's */
     open_client(&c, &p, &how, true);
     hang_up(&c, &p);
-    fd = taken_socket();
+    fd = rig_taken(&rig, RIG_TO_AGENT);
     assert_int_equal(packet_write(fd, "a hash, please sign it", 22, NULL, 0), RC_OK);
     close(rig.orch);
     assert_int_equal(rig_greet(&rig), 0);

@@ -1,6 +1,7 @@
 /* What the front does for itself: plain HTTP, limits, a worker that dies or was taken over.
  *
- * Seen to fail: HELLO said by the worker again. */
+ * Seen to fail: HELLO said by the worker again; a link that has ended still polled by the parent
+ * (it spins, and the worker stays); one with nonsense on it ignored. */
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "common/host/packet.h"
 #include "front_peer.h"
 
 static struct rig rig;
@@ -126,6 +128,33 @@ static void a_worker_cannot_say_which_it_is(void **state)
     rig_stop(&rig);
 }
 
+static void break_link(bool nonsense)
+{
+    pid_t before = rig.worker;
+    int fd = rig_taken(&rig, RIG_TO_PARENT);
+
+    if (nonsense)
+        assert_int_equal(packet_write(fd, "?", 1, NULL, 0), RC_OK);
+    else
+        assert_int_equal(shutdown(fd, SHUT_WR), 0);
+    close(fd);
+    close(rig.orch);
+    assert_int_equal(rig_greet(&rig), 0);
+    assert_int_not_equal(rig.worker, before);
+}
+
+/* The parent is root's, and has all workers to look after. */
+static void a_worker_that_breaks_its_link_to_the_parent_is_ended_and_replaced(void **state)
+{
+    (void)state;
+    if (geteuid() != 0)
+        skip(); /* only root may take what is another process's */
+    rig_start(&rig, NULL);
+    break_link(false);
+    break_link(true);
+    rig_stop(&rig);
+}
+
 static void a_source_that_comes_too_often_is_turned_away(void **state)
 {
     static const char *const extra[] = {"--rate", "2", NULL};
@@ -204,6 +233,7 @@ int main(void)
         cmocka_unit_test(plain_http_redirects_and_serves_challenges_and_nothing_else),
         cmocka_unit_test(a_worker_that_is_killed_is_replaced_on_the_same_port),
         cmocka_unit_test(a_worker_cannot_say_which_it_is),
+        cmocka_unit_test(a_worker_that_breaks_its_link_to_the_parent_is_ended_and_replaced),
         cmocka_unit_test(a_source_that_comes_too_often_is_turned_away),
         cmocka_unit_test(clients_do_not_get_the_last_descriptors),
         cmocka_unit_test(a_hello_that_does_not_come_is_not_waited_for),

@@ -241,7 +241,7 @@ static void on_key_file(uint64_t request, int fd)
         return; /* it came too late */
     rc = agent_keys_load(k->key, fd);
     if (rc)
-        log_error("key agent: the key %s cannot be used: %s", k->key, rc_text(rc));
+        log_seldom(LOG_ERROR, "key agent: the key %s cannot be used: %s", k->key, rc_text(rc));
     end(k, rc);
 }
 
@@ -257,7 +257,7 @@ static void on_refused(const struct control_refused *m)
     k = find_request(m->request);
     if (!k)
         return;
-    log_error("key agent: the key %s is not to be had: %s", k->key, m->text);
+    log_seldom(LOG_ERROR, "key agent: the key %s is not to be had: %s", k->key, m->text);
     end(k, m->why > 0 && m->why < RC_NR ? (enum rc)m->why : RC_FAILED);
 }
 

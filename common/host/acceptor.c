@@ -1,4 +1,4 @@
-#include "orchestrator/acceptor.h"
+#include "common/host/acceptor.h"
 
 #include <errno.h>
 #include <string.h>
@@ -9,6 +9,7 @@
 #include "common/host/log.h"
 
 #define AGAIN_MS 100u
+#define AT_ONCE  16 /* then others have their turn */
 
 static void on_connection(uv_poll_t *poll, int status, int events);
 
@@ -27,8 +28,7 @@ static void on_again(uv_timer_t *timer)
 static void wait_for_more(struct acceptor *a, int err)
 {
     if (!a->lacking)
-        log_error("%s socket: nobody can be let in: %s; those who come wait", a->what,
-                  strerror(err));
+        log_error("%s: nobody can be let in: %s; those who come wait", a->what, strerror(err));
     a->lacking = true;
     uv_poll_stop(&a->poll);
     CHECK(uv_timer_start(&a->again, on_again, AGAIN_MS, 0) == 0);
@@ -37,19 +37,20 @@ static void wait_for_more(struct acceptor *a, int err)
 static void on_connection(uv_poll_t *poll, int status, int events)
 {
     struct acceptor *a = poll->data;
-    int fd;
 
     (void)events;
-    if (status < 0)
-        return;
-    fd = accept4(a->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-    if (fd >= 0) {
+    for (int i = 0; status == 0 && i < AT_ONCE && !a->held; i++) {
+        int fd = accept4(a->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+        if (fd < 0) {
+            if (is_lack(errno))
+                wait_for_more(a, errno);
+            return;
+        }
         if (a->lacking)
-            log_info("%s socket: who comes is let in again", a->what);
+            log_info("%s: who comes is let in again", a->what);
         a->lacking = false;
-        a->on_taken(a, fd); /* a may be held or closing: last */
-    } else if (is_lack(errno)) {
-        wait_for_more(a, errno);
+        a->on_taken(a, fd); /* a may be held now, or closing */
     }
 }
 
@@ -63,17 +64,20 @@ enum rc acceptor_open(struct acceptor *a, uv_loop_t *loop, int fd)
     a->poll.data = a->again.data = a;
     a->fd = fd;
     a->lacking = false;
+    a->held = true;
     a->handles = 2;
     return RC_OK;
 }
 
 void acceptor_begin(struct acceptor *a)
 {
+    a->held = false;
     CHECK(uv_poll_start(&a->poll, UV_READABLE, on_connection) == 0);
 }
 
 void acceptor_hold(struct acceptor *a)
 {
+    a->held = true;
     uv_poll_stop(&a->poll);
     uv_timer_stop(&a->again);
 }
@@ -88,6 +92,7 @@ static void on_closed(uv_handle_t *h)
 
 void acceptor_close(struct acceptor *a)
 {
+    a->held = true;
     uv_close((uv_handle_t *)&a->poll, on_closed);
     uv_close((uv_handle_t *)&a->again, on_closed);
     close(a->fd);

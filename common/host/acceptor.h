@@ -1,11 +1,11 @@
-/* Takes the connections of a listening Unix socket.
+/* Takes the connections of a listening socket.
  *
  * The happy path: open -> begin -> on_taken … -> close -> on_closed.
  * Failure: without a descriptor for one more, the log says so once and those who come wait; they
  * are taken as soon as there is one.  A socket that is only looked at would be ready all the time.
  */
-#ifndef ORCHESTRATOR_ACCEPTOR_H
-#define ORCHESTRATOR_ACCEPTOR_H
+#ifndef COMMON_ACCEPTOR_H
+#define COMMON_ACCEPTOR_H
 
 #include <stdbool.h>
 #include <uv.h>
@@ -14,7 +14,8 @@
 
 struct acceptor {
     /* Caller fills, before acceptor_open(). */
-    const char *what;                             /* for people: "front" */
+    const char *what; /* for people: "front socket" */
+    void *data;
     void (*on_taken)(struct acceptor *a, int fd); /* `fd` is the callee's */
     void (*on_closed)(struct acceptor *a);        /* it may be freed */
 
@@ -22,7 +23,7 @@ struct acceptor {
     uv_poll_t poll;
     uv_timer_t again;
     int fd; /* owned */
-    bool lacking;
+    bool lacking, held;
     unsigned handles;
 };
 
