@@ -3,11 +3,21 @@
 #define TESTS_UNIT_DESCRIPTORS_H
 
 #include <poll.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/resource.h>
 #include <unistd.h>
 #include <uv.h>
 
 #include "unit.h"
+
+static inline bool descriptors_valgrind(void)
+{
+    const char *preload = getenv("LD_PRELOAD");
+
+    return preload && strstr(preload, "vgpreload");
+}
 
 /* None can be made from here on; what is open stays.  The limit that there was. */
 static inline rlim_t descriptors_none(void)

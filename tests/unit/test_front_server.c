@@ -294,6 +294,13 @@ static void without_a_descriptor_who_comes_waits_and_the_loop_sleeps(void **stat
     struct control_msg m = hello(1);
     rlim_t before;
 
+    if (descriptors_valgrind()) {
+        print_message("left out: valgrind lets in who has to wait, and closes it\n");
+        close(fd);
+        close(good);
+        turn(h);
+        return;
+    }
     snprintf(addr.sun_path, sizeof addr.sun_path, "%s/front.sock", h->scratch.dir);
     before = descriptors_none();
     assert_int_equal(connect(fd, (struct sockaddr *)&addr, sizeof addr), 0);
@@ -302,9 +309,8 @@ static void without_a_descriptor_who_comes_waits_and_the_loop_sleeps(void **stat
     fleet_tenant_changed(h->fleet, 1);
     assert_int_equal(hear(good, &m), RC_OK); /* those who are there notice nothing */
     descriptors_back(before);
-    do
+    while (hear(fd, &m) != RC_OK)
         uv_run(&h->loop, UV_RUN_ONCE);
-    while (hear(fd, &m) != RC_OK);
     assert_int_equal(m.type, CONTROL_WELCOME);
     close(fd);
     close(good);
