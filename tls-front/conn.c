@@ -173,6 +173,35 @@ static bool make_room(struct worker *w, const struct conn *newcomer)
     return c || waiting;
 }
 
+/* Of the tenant that has the most, the newest of those that were handed over. */
+static struct conn *most_crowded(const struct worker *w)
+{
+    struct conn *most = NULL;
+
+    for (uint32_t i = 0; i < w->conns->size; i++) {
+        struct conn *c = w->conns->at[i];
+
+        if (c && c->sm.state == CONN_RELAY &&
+            (!most || c->tenant->connections > most->tenant->connections ||
+             (c->tenant == most->tenant && c->id > most->id)))
+            most = c;
+    }
+    return most;
+}
+
+bool conns_have_room(struct worker *w, const struct tenant *t)
+{
+    struct conn *most;
+
+    if (COUNT(w, connections) <= w->options->max_connections)
+        return true;
+    most = most_crowded(w);
+    if (!most || most->tenant->connections <= t->connections + 1)
+        return false;
+    conn_close(most, CONN_RST);
+    return true;
+}
+
 static bool within_limits(struct conn *c, const struct sockaddr_storage *addr)
 {
     struct worker *w = c->w;
@@ -181,7 +210,10 @@ static bool within_limits(struct conn *c, const struct sockaddr_storage *addr)
         OPENED(c, refused_rate);
         return false;
     }
-    if (w->conns->count > w->options->max_connections || worker_is_last_file(w, &c->tcp) ||
+    /* Whether it may be one of the worker's connections is seen when it is known whose it is; and
+     * those that are closed, and not forgotten yet, are not without end. */
+    if (w->conns->count > w->options->max_connections + 2ull * w->options->max_handshakes ||
+        worker_is_last_file(w, &c->tcp) ||
         (COUNT(w, handshakes) > w->options->max_handshakes && !make_room(w, c))) {
         OPENED(c, refused_limit);
         return false;

@@ -94,6 +94,10 @@ uint32_t conns_count(const struct worker *w);
 /* Once a second: those whose clients were reset unseen before their handover are closed. */
 void conns_second(struct worker *w);
 
+/* Whether the worker takes one more of this tenant's.  With --max-connections there, the tenant
+ * that has the most loses one for a tenant that has fewer. */
+bool conns_have_room(struct worker *w, const struct tenant *t);
+
 /* Of a worker's acceptors. */
 void conn_on_taken(struct acceptor *a, int fd);
 

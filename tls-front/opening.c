@@ -274,7 +274,7 @@ static void on_route_known(struct conn *c, struct route *r)
     struct tenant *t = r->tenant;
 
     o->times.route_us = since_first(o);
-    if (t->max_connections && t->connections >= t->max_connections) {
+    if ((t->max_connections && t->connections >= t->max_connections) || !conns_have_room(c->w, t)) {
         OPENED(c, refused_limit);
         conn_close(c, CONN_RST);
         return;

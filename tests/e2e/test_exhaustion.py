@@ -2,7 +2,8 @@
 same again and again fills no log with it.
 
 Seen to fail: libuv's own accept() (a worker without a descriptor was ended by its system call filter), the pause of
-common/host/acceptor.c (it never sleeps), log_seldom() -> log_line() (a line a client).
+common/host/acceptor.c (it never sleeps), log_seldom() -> log_line() (a line a client), conns_have_room() that
+always says no where there is none.
 """
 
 import os
@@ -75,6 +76,26 @@ def test_a_worker_without_a_descriptor_serves_who_is_there_and_lets_the_others_w
         assert get(there, "acme.localhost", "/version") == (200, b"1.0.0\n")
     assert house.worker_pids() == [worker]
     assert house.front.said().count("nobody can be let in") == 1, house.front.said()
+
+
+def test_tenants_that_hold_all_connections_keep_nobody_from_a_third(make_house):
+    house = make_house(front=["--max-connections", "20", "--max-handshakes", "10"])
+    house.add_images("probe:1.0.0")
+    for name in ("one", "two", "third"):
+        house.add_tenant(name)
+    held = [house.connect(("one", "two")[i % 2]) for i in range(20)]
+    for i, sock in enumerate(held):
+        assert get(sock, ("one", "two")[i % 2] + ".localhost", "/version") == (200, b"1.0.0\n")
+    with pytest.raises(OSError):  # who has as many as anybody takes nothing from anybody
+        with house.connect("one") as sock:
+            get(sock, "one.localhost", "/version")
+    for _ in range(3):
+        with house.connect("third") as sock:
+            assert get(sock, "third.localhost", "/version") == (200, b"1.0.0\n")
+    alive = sum(1 for i, sock in enumerate(held[:16]) if get(sock, ("one", "two")[i % 2] + ".localhost", "/version"))
+    assert alive == 16, "the newest made room"
+    for sock in held:
+        sock.close()
 
 
 def test_clients_of_a_tenant_that_cannot_serve_fill_no_log(house):
