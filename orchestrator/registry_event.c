@@ -3,8 +3,17 @@
 
 #include "orchestrator/registry_db.h"
 
-/* Pruned once in so many: one delete by id range, not one a row. */
-#define PRUNE_EVERY 64
+/* Pruned once in so many: one delete by id range, not one a row.  Then a tenant's own are bounded,
+ * too: whoever is loud is met often, as long as it does not keep step with this. */
+#define PRUNE_EVERY 61
+
+/* Counted, as ids of what was pruned before leave gaps. */
+#define PRUNE_ALL                                                                               \
+    "DELETE FROM event WHERE id <= (SELECT id FROM event WHERE id > 0 ORDER BY id DESC LIMIT 1" \
+    " OFFSET ?)"
+#define PRUNE_ONE                                                                                  \
+    "DELETE FROM event WHERE tenant = ? AND id <= (SELECT id FROM event WHERE tenant = ? ORDER BY" \
+    " id DESC LIMIT 1 OFFSET ?)"
 
 static enum rc append(struct registry *r, const char *tenant, const char *kind, int64_t now,
                       const char *text)
@@ -14,8 +23,9 @@ static enum rc append(struct registry *r, const char *tenant, const char *kind, 
 
     if (rc || r->events_since_prune++ % PRUNE_EVERY != 0)
         return rc;
-    return db_run(r, NULL, "DELETE FROM event WHERE id <= (SELECT max(id) FROM event) - ?", "i",
-                  (int64_t)REGISTRY_EVENTS_KEPT);
+    if (tenant)
+        rc = db_run(r, NULL, PRUNE_ONE, "tti", tenant, tenant, (int64_t)REGISTRY_EVENTS_EACH);
+    return rc ? rc : db_run(r, NULL, PRUNE_ALL, "i", (int64_t)REGISTRY_EVENTS_KEPT);
 }
 
 enum rc db_event(struct registry *r, const char *tenant, const char *kind, int64_t now,

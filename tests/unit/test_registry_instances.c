@@ -203,7 +203,8 @@ static void events_are_pruned_and_followed_by_id(void **state)
     uint64_t first = 0, last;
 
     for (unsigned i = 0; i < REGISTRY_EVENTS_KEPT + 200; i++)
-        house_must(h, registry_event(h->r, i % 2 ? "acme" : NULL, "test", NOW, "event %u", i));
+        house_must(h,
+                   registry_event(h->r, i % 16 == 7 ? "acme" : NULL, "test", NOW, "event %u", i));
     house_must(h, registry_events_last(h->r, &last));
     assert_int_equal(last, REGISTRY_EVENTS_KEPT + 200);
     house_must(h, registry_events(h->r, NULL, 0, 10, first_only, &first));
@@ -211,6 +212,32 @@ static void events_are_pruned_and_followed_by_id(void **state)
     house_must(h, registry_events(h->r, "acme", last - 2, 10, first_only, &first));
     assert_int_equal(first, last);
     assert_string_equal(house_last_event(h, NULL).tenant, "acme");
+}
+
+static bool count_one(void *arg, const struct registry_event *e)
+{
+    (void)e;
+    ++*(unsigned *)arg;
+    return true;
+}
+
+/* Seen to fail: without PRUNE_ONE, and with ids in place of the count in PRUNE_ALL. */
+static void who_is_loud_pushes_out_its_own_events_and_nobody_elses(void **state)
+{
+    struct house *h = *state;
+    unsigned quiet = 0, loud = 0;
+
+    for (unsigned i = 0; i < 50; i++)
+        house_must(h, registry_event(h->r, i % 2 ? "quiet" : NULL, "test", NOW, "event %u", i));
+    for (unsigned i = 0; i < REGISTRY_EVENTS_KEPT + 200; i++)
+        house_must(h, registry_event(h->r, i % 2 ? "loud" : "louder", "test", NOW, "event %u", i));
+    house_must(h, registry_events(h->r, "quiet", 0, UINT32_MAX, count_one, &quiet));
+    assert_int_equal(quiet, 25);
+    house_must(h, registry_events(h->r, "loud", 0, UINT32_MAX, count_one, &loud));
+    assert_in_range(loud, REGISTRY_EVENTS_EACH, REGISTRY_EVENTS_EACH + 100);
+    quiet = 0;
+    house_must(h, registry_events(h->r, NULL, 0, UINT32_MAX, count_one, &quiet));
+    assert_in_range(quiet, 50 + 2 * REGISTRY_EVENTS_EACH, 50 + 2 * REGISTRY_EVENTS_EACH + 200);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, house_set_up, house_tear_down)
@@ -226,6 +253,7 @@ int main(void)
         TEST(the_first_image_has_nothing_to_go_back_to),
         TEST(an_upgrade_back_to_the_last_good_one_is_over_at_once),
         TEST(events_are_pruned_and_followed_by_id),
+        TEST(who_is_loud_pushes_out_its_own_events_and_nobody_elses),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
