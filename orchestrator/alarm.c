@@ -91,7 +91,8 @@ uint64_t alarms_us(const struct alarms *c)
 
 int64_t alarms_utc_ms(const struct alarms *c)
 {
-    return c->timer ? clock_unix_ms() : 1700000000000 + (int64_t)(c->virtual_us / 1000);
+    return c->timer ? clock_unix_ms()
+                    : 1700000000000 + c->virtual_set_ms + (int64_t)(c->virtual_us / 1000);
 }
 
 void alarm_init(struct alarm *a, void (*ring)(struct alarm *a))

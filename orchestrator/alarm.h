@@ -31,6 +31,7 @@ struct alarms {
     uint64_t serial;   /* alarms of the same instant ring in the order they were set */
     uv_timer_t *timer; /* owned; NULL: virtual */
     uint64_t virtual_us;
+    int64_t virtual_set_ms; /* by how much somebody has set the clock */
 };
 
 /* The loop's own time. */

@@ -287,6 +287,7 @@ static enum rc open_admin(struct house *h, struct refusal *no)
                  .ground = h->ops->name,
                  .ground_why = h->ground_why},
         .started_at = clock_unix_ms(),
+        .started_us = clock_us(),
     };
 
     return admin_open(&house, &h->admin, no);

@@ -144,7 +144,14 @@ enum rc tenant_refresh(struct tenant *t)
     t->idle_ms = row.idle_ms;
     t->wake_timeout_ms = row.wake_timeout_ms;
     t->upgrade = row.upgrade;
-    t->upgrade_deadline = row.upgrade_deadline;
+    if (t->upgrade_deadline != row.upgrade_deadline) {
+        int64_t left = row.upgrade_deadline - alarms_utc_ms(&t->fleet->alarms);
+
+        t->upgrade_deadline = row.upgrade_deadline;
+        t->upgrade_due_us =
+            row.upgrade_deadline == 0 ? 0 : now_us(t) + (left > 0 ? (uint64_t)left * 1000 : 0);
+        alarm_clear(&t->fleet->alarms, &t->upgrade_alarm);
+    }
     if (t->current)
         instance_set_idle(t->current, row.idle_ms);
     return RC_OK;

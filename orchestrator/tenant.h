@@ -54,7 +54,8 @@ struct tenant {
     char image_ref[REGISTRY_REF_SIZE];
     uint32_t idle_ms, wake_timeout_ms;
     enum registry_upgrade upgrade;
-    int64_t upgrade_deadline;
+    int64_t upgrade_deadline; /* as in the row */
+    uint64_t upgrade_due_us;  /* when that is, if nobody sets the clock; 0: never */
 
     struct instance *current; /* takes new connections; owned */
     struct instance *trial;   /* boots to take current's place; owned */

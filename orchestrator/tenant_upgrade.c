@@ -138,10 +138,10 @@ void tenant_upgrade_step(struct tenant *t)
 {
     struct fleet *f = t->fleet;
     struct instance *i = t->current;
-    int64_t now = alarms_utc_ms(&f->alarms);
+    uint64_t now = alarms_us(&f->alarms);
     bool moves = i && i->image != t->image && instance_serves(i) &&
                  i->sm.state != INSTANCE_DRAINING && !t->suspended && !t->removing;
-    bool late = t->upgrade_deadline != 0 && now >= t->upgrade_deadline;
+    bool late = t->upgrade_due_us != 0 && now >= t->upgrade_due_us;
 
     if (t->trial && (t->trial->image != t->image || !i || i->image == t->image))
         tenant_retire_trial(t);
@@ -166,6 +166,6 @@ void tenant_upgrade_step(struct tenant *t)
         fleet_db(f, registry_tenant_upgrade_state(f->registry, t->id, REGISTRY_UPGRADE_DRAINING),
                  "upgrade state");
     }
-    if (!late && t->upgrade_deadline != 0 && !t->upgrade_alarm.set)
-        alarm_set(&f->alarms, &t->upgrade_alarm, (uint64_t)(t->upgrade_deadline - now));
+    if (!late && t->upgrade_due_us != 0 && !t->upgrade_alarm.set)
+        alarm_set(&f->alarms, &t->upgrade_alarm, (t->upgrade_due_us - now + 999) / 1000);
 }

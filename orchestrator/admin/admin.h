@@ -29,7 +29,8 @@ struct admin_house {
     struct cert_store *certs;
     struct fleet *fleet;
     struct doctor_host host;
-    int64_t started_at; /* ms UTC */
+    int64_t started_at;  /* ms UTC */
+    uint64_t started_us; /* clock_us(): a clock that is set is no uptime */
 };
 
 RC_MUST_CHECK enum rc admin_open(const struct admin_house *house, struct admin **out,

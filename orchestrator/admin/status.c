@@ -37,7 +37,7 @@ void status_get(struct admin_request *q)
     fleet_gauges(house->fleet, &gauges);
     o = json_pack("{s:s, s:s}", "version", ROOMKEY_VERSION, "ground", fleet_ground(house->fleet));
     CHECK(o);
-    add(o, "uptime_ms", (uint64_t)(clock_unix_ms() - house->started_at));
+    add(o, "uptime_ms", (clock_us() - house->started_us) / 1000);
     add(o, "tenants", rows.tenants);
     add(o, "suspended", rows.suspended);
     add(o, "hosts", rows.hosts);

@@ -110,6 +110,28 @@ static void in_use_it_moves_when_the_last_connection_has_gone(void **state)
     assert_int_equal(house_row(h, "acme").upgrade, REGISTRY_UPGRADE_NONE);
 }
 
+/* Seen to fail with the row's UTC compared at each step. */
+static void max_wait_is_as_long_whatever_the_clock_is_set_to(void **state)
+{
+    static const int64_t set_ms[] = {3600000, -3600000};
+
+    for (unsigned n = 0; n < 2; n++) {
+        struct house *h = *state;
+        struct control_instance id = in_use(h);
+        unsigned before = fake_starts(h->backend);
+
+        house_upgrade(h, "acme", n ? "web:3" : "web:2", 5000);
+        fleet_alarms(h->fleet)->virtual_set_ms += set_ms[n];
+        house_activity(h, 0, &id, 1, 5);
+        house_pass(h, 4900);
+        assert_int_equal(fake_starts(h->backend), before);
+        house_activity(h, 0, &id, 1, 5);
+        house_pass(h, 200);
+        assert_int_equal(h->upgraded, FLEET_UPGRADE_DONE);
+        assert_int_equal(fake_starts(h->backend), before + 1);
+    }
+}
+
 static void past_max_wait_the_old_one_finishes_its_own(void **state)
 {
     struct house *h = *state;
@@ -272,6 +294,7 @@ int main(void)
         T(idle_it_moves_at_once_and_the_old_one_goes),
         T(a_wake_while_the_new_one_boots_is_served_by_the_old_one),
         T(in_use_it_moves_when_the_last_connection_has_gone),
+        T(max_wait_is_as_long_whatever_the_clock_is_set_to),
         T(past_max_wait_the_old_one_finishes_its_own),
         T(the_old_one_may_end_its_busy_lease_first),
         T(it_ends_at_the_retire_deadline_whatever_a_worker_forgets_to_say),
