@@ -15,7 +15,8 @@ RB_HEAD(instance_tree, instance);
 
 struct worker {
     bool connected;
-    bool known; /* connected once, and not yet given up */
+    bool known;  /* connected once, and not yet given up */
+    bool synced; /* on this connection */
     uint64_t counters[CONTROL_COUNTER_NR];
     unsigned waiting; /* wakes of it that are not answered */
     struct fleet *fleet;

@@ -95,6 +95,7 @@ void fleet_worker_hello(struct fleet *f, unsigned worker)
         fleet_worker_lost(f, worker);
     alarm_clear(&f->alarms, &w->grace);
     w->connected = w->known = true;
+    w->synced = false;
     memset(w->counters, 0, sizeof w->counters);
     for_all(f, slots_on_worker_back, worker);
 }
@@ -307,7 +308,10 @@ enum rc fleet_worker_message(struct fleet *f, unsigned worker, const struct cont
             return RC_MALFORMED;
         on_wake(f, worker, &m->wake);
         return RC_OK;
-    case CONTROL_SYNCED:
+    case CONTROL_SYNCED: /* once: each looks at every instance */
+        if (f->workers[worker].synced)
+            return RC_MALFORMED;
+        f->workers[worker].synced = true;
         for_all(f, slots_on_synced, worker);
         return RC_OK;
     case CONTROL_HOLDING:

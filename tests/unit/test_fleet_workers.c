@@ -256,6 +256,7 @@ static void what_a_worker_may_not_say_is_malformed(void **state)
     assert_int_equal(fleet_worker_message(h->fleet, 0, &m), RC_MALFORMED);
     m = (struct control_msg){.type = CONTROL_WAKE};
     assert_int_equal(fleet_worker_message(h->fleet, 0, &m), RC_MALFORMED);
+    assert_int_equal(fleet_worker_message(h->fleet, 0, &synced), RC_MALFORMED); /* a second time */
     m = (struct control_msg){.type = CONTROL_HOLDING, .holding = {.channel = 1}};
     assert_int_equal(fleet_worker_message(h->fleet, 0, &m), RC_MALFORMED);
 }
