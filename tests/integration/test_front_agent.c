@@ -370,6 +370,33 @@ static void a_worker_that_wants_anything_else_signed_is_ended_and_replaced(void 
     hang_up(&c, &p);
 }
 
+static int set_up_few_files(void **state)
+{
+    int r;
+
+    (void)state;
+    rig_files = 48;
+    r = begin(NULL);
+    rig_files = 0;
+    return r;
+}
+
+/* Fewer than the workers that there could be.  Seen to fail with all of them given to poll(), which
+ * refuses: the agent died each time. */
+static void a_low_limit_of_files_is_enough_for_the_agent(void **state)
+{
+    pid_t before = rig_agent(&rig, 0);
+    struct rig_tls how = {0};
+    struct rig_client c;
+    struct peer p;
+
+    (void)state;
+    open_client(&c, &p, &how, true);
+    peer_exchange(&tenant, &p, &c);
+    hang_up(&c, &p);
+    assert_int_equal(rig_agent(&rig, 0), before);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -383,6 +410,8 @@ int main(void)
         TEST(a_key_that_is_not_to_be_had_is_an_alert_until_it_is),
         TEST(without_roomkeyd_the_keys_that_are_here_sign_on),
         TEST(a_worker_that_wants_anything_else_signed_is_ended_and_replaced),
+        cmocka_unit_test_setup_teardown(a_low_limit_of_files_is_enough_for_the_agent,
+                                        set_up_few_files, tear_down),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -192,28 +192,34 @@ static void from_parent(void)
 static void turn(void)
 {
     struct pollfd p[2 + OPTIONS_WORKERS_MAX];
+    unsigned index[2 + OPTIONS_WORKERS_MAX], n = 2;
     uint64_t wait_ms = agent_orch_time() / 1000 + 1;
 
     p[0] = (struct pollfd){.fd = parent, .events = POLLIN};
     p[1] = (struct pollfd){.fd = agent_orch_fd(), .events = POLLIN};
-    for (unsigned i = 0; i < OPTIONS_WORKERS_MAX; i++)
-        p[2 + i] = (struct pollfd){.fd = workers[i].fd,
-                                   .events = STAILQ_EMPTY(&workers[i].answers) ? POLLIN : POLLOUT};
-    if (poll(p, 2 + OPTIONS_WORKERS_MAX, wait_ms > 60000 ? 60000 : (int)wait_ms) < 0) {
+    /* Those that are there: poll() refuses more than there may be descriptors. */
+    for (unsigned i = 0; i < OPTIONS_WORKERS_MAX; i++) {
+        if (workers[i].fd < 0)
+            continue;
+        p[n] = (struct pollfd){.fd = workers[i].fd,
+                               .events = STAILQ_EMPTY(&workers[i].answers) ? POLLIN : POLLOUT};
+        index[n++] = i;
+    }
+    if (poll(p, n, wait_ms > 60000 ? 60000 : (int)wait_ms) < 0) {
         CHECK(errno == EINTR);
         return;
     }
     /* A descriptor of `p` may be closed, and its number another's, after each of these:
      * workers' come first, roomkeyd's and the parent's last. */
-    for (unsigned i = 0; i < OPTIONS_WORKERS_MAX; i++) {
-        short seen = p[2 + i].revents;
+    for (unsigned i = 2; i < n; i++) {
+        short seen = p[i].revents;
 
         if (seen && (seen & (POLLHUP | POLLERR)) && !(seen & POLLIN))
-            leave(i);
+            leave(index[i]);
         else if (seen & POLLOUT)
-            flush(i);
+            flush(index[i]);
         else if (seen & POLLIN)
-            from_worker(i);
+            from_worker(index[i]);
     }
     if (p[1].revents && agent_orch_fd() >= 0)
         agent_orch_read();
