@@ -107,6 +107,7 @@ struct instance {
     bool hindered;              /* … before it had a fair time to be ready in */
     bool accounted;             /* … and what that means for the tenant is done */
     bool proved;                /* the tenant has seen that it is ready */
+    bool told_unmapped;         /* there is an event about instance_lacks_mappings() */
 
     /* Monotonic, the wake's timeline; 0: not yet.  It runs from the second on. */
     uint64_t asked_us, running_us, started_us, ready_us;
@@ -138,6 +139,9 @@ RC_MUST_CHECK enum rc instance_start(struct fleet *f, struct tenant *t,
 RC_MUST_CHECK enum rc instance_adopt(struct fleet *f, struct tenant *t,
                                      const struct instance_start *start, struct instance **out);
 /* ENDED, or at the daemon's end: lets go without ending it. */
+/* A channel of it could not be mapped (backend.h): true, with an event, when this host has no
+ * mappings left, and that is no fault of it. */
+bool instance_lacks_mappings(struct instance *i, int index);
 void instance_free(struct instance *i);
 
 /* Does what the facts and wishes ask for; only tenant_step() calls it. */

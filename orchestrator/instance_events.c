@@ -1,5 +1,6 @@
 /* How an instance comes to be, and what it is told: by its ground, by itself on
  * the control channel, by its alarm.  Each callback notes a fact, then steps. */
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -133,6 +134,23 @@ enum rc instance_adopt(struct fleet *f, struct tenant *t, const struct instance_
     return RC_OK;
 }
 
+bool instance_lacks_mappings(struct instance *i, int index)
+{
+    const struct backend_ops *ops = i->fleet->backend_ops;
+
+    if (!ops->lacks_mappings || !ops->lacks_mappings(i->backend, index))
+        return false;
+    if (i->told_unmapped)
+        return true; /* each wake would tell of it */
+    i->told_unmapped = true;
+    fleet_event(i->fleet, i->tenant->name, "no mappings",
+                "%s generation %" PRIu64
+                " has granted a channel that cannot be mapped: domain 0 has "
+                "no grant mappings left; raise gnttab_max_maptrack_frames on Xen's command line",
+                i->image_ref, i->generation);
+    return true;
+}
+
 void instance_free(struct instance *i)
 {
     link_close(i->link);
@@ -171,8 +189,10 @@ static void on_started(void *arg)
     i->started = true;
     i->started_us = now_us(i);
     note_handle(i);
-    if (listen_to(i))
+    if (listen_to(i)) {
+        i->hindered = instance_lacks_mappings(i, -1);
         instance_fail(i, "its control channel cannot be mapped");
+    }
     tenant_step(i->tenant);
 }
 

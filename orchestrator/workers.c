@@ -240,6 +240,8 @@ static void on_complaint(struct instance *i, unsigned worker, const char *text)
     /* It keeps what it has released mapped. */
     if (s->state != SLOT_HELD && s->state != SLOT_RELEASING && s->state != SLOT_RELEASED)
         return;
+    if (strcmp(text, CONTROL_UNMAPPED) == 0 && instance_lacks_mappings(i, (int)worker))
+        return; /* it stays the worker's, and is given to it again at the next wake */
     i->fleet->counters.complaints_total++;
     instance_fail(i, "it broke its channel to worker %u: %s", worker, text);
 }

@@ -235,9 +235,7 @@ static void complain(struct worker *w, const struct control_ready *ready, enum r
         return;
     m.complaint.id = ready->id;
     snprintf(m.complaint.text, sizeof m.complaint.text, "%s",
-             rc == RC_IO       ? "the memory that it says it grants cannot be mapped: either it "
-                                 "has granted none, or domain 0 is out of grant mappings (roomkey "
-                                 "doctor)"
+             rc == RC_IO       ? CONTROL_UNMAPPED
              : rc == RC_CLOSED ? "it left its channel"
                                : "it makes no sense");
     orch_send(w, &m);

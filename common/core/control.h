@@ -152,6 +152,9 @@ struct control_release {
     uint8_t force; /* 1: BUSY is no answer (upgrade); new connections ask again */
 };
 
+/* The text of a COMPLAINT that may be of the host's doing: roomkeyd finds out whose. */
+#define CONTROL_UNMAPPED "the memory that it says it grants cannot be mapped"
+
 struct control_complaint {
     struct control_instance id;
     char text[CONTROL_TEXT_MAX];

@@ -132,6 +132,9 @@ struct backend_ops {
      * with backend_channel_close().  After on_started. */
     enum rc (*control)(struct backend_instance *i, struct backend_channel *out);
     enum rc (*channel)(struct backend_instance *i, unsigned index, struct backend_channel *out);
+    /* Memory of a channel could not be mapped: -1 is the control channel, else the worker's.  True:
+     * that is the host's doing, who has no mappings left, and not the instance's.  NULL: never. */
+    bool (*lacks_mappings)(struct backend_instance *i, int index);
 };
 
 extern const struct backend_ops backend_sandbox, backend_xen;

@@ -25,7 +25,7 @@ struct backend {
     struct backend_instance *all;
     struct fake_image images[8];
     unsigned images_nr;
-    bool refuses, fails;
+    bool refuses, fails, lacks_mappings;
     uint32_t ground_ms;
     uint64_t room; /* bytes for instances; 0: any number */
     unsigned starts;
@@ -116,6 +116,17 @@ void fake_ground_takes(struct backend *b, uint32_t ms)
 void fake_ground_fails(struct backend *b, bool fails)
 {
     b->fails = fails;
+}
+
+void fake_lacks_mappings(struct backend *b, bool lacks)
+{
+    b->lacks_mappings = lacks;
+}
+
+static bool lacks_mappings(struct backend_instance *i, int index)
+{
+    (void)index;
+    return i->backend->lacks_mappings;
 }
 
 void fake_room(struct backend *b, uint64_t bytes)
@@ -523,4 +534,5 @@ const struct backend_ops fake_backend = {
     .usage = usage,
     .control = control,
     .channel = channel,
+    .lacks_mappings = lacks_mappings,
 };

@@ -76,6 +76,8 @@ void fake_refuse(struct backend *b, bool refuses);
 void fake_ground_takes(struct backend *b, uint32_t ms);
 /* Whether it then says that it could not. */
 void fake_ground_fails(struct backend *b, bool fails);
+/* Whether memory that cannot be mapped is the host's fault. */
+void fake_lacks_mappings(struct backend *b, bool lacks);
 /* How much memory the host has for instances; 0: enough. */
 void fake_room(struct backend *b, uint64_t bytes);
 /* Lets the tenants look at their rings; true when one did something. */

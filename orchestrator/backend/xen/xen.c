@@ -182,4 +182,5 @@ const struct backend_ops backend_xen = {
     .usage = xen_instance_usage,
     .control = xen_instance_control,
     .channel = xen_instance_channel,
+    .lacks_mappings = xen_instance_lacks_mappings,
 };

@@ -118,6 +118,7 @@ enum rc xen_instance_pause(struct backend_instance *i, bool paused);
 void xen_instance_handle(const struct backend_instance *i, struct backend_handle *out);
 enum rc xen_instance_usage(const struct backend_instance *i, struct backend_usage *out);
 enum rc xen_instance_control(struct backend_instance *i, struct backend_channel *out);
+bool xen_instance_lacks_mappings(struct backend_instance *i, int index);
 enum rc xen_instance_channel(struct backend_instance *i, unsigned index,
                              struct backend_channel *out);
 

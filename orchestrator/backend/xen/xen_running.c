@@ -122,6 +122,12 @@ static enum rc open_channel(struct backend_instance *i, unsigned at, struct back
     return rc;
 }
 
+bool xen_instance_lacks_mappings(struct backend_instance *i, int index)
+{
+    return i->sm.state == RUNNING && i->grants &&
+           xen_channel_granted(i->domain.domid, &i->grants[1 + index]);
+}
+
 enum rc xen_instance_control(struct backend_instance *i, struct backend_channel *out)
 {
     return open_channel(i, 0, out);
