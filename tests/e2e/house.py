@@ -78,16 +78,19 @@ def toml(tables):
 
 
 def until(look, what, deadline=DEADLINE):
-    """The first true value of look(); what is awaited (a text, or what makes it then) is named when it does not come."""
+    """The first true value of look(); what is awaited (a text, or what makes it then) is named when it does not come.
+
+    A look that costs much is taken less often: it must not keep what it waits for from the processor."""
     end = time.monotonic() + deadline
     while True:
+        began = time.monotonic()
         seen = look()
         if seen:
             return seen
         if time.monotonic() > end:
             what = what() if callable(what) else what
             raise AssertionError(f"{what}: not within {deadline} s; last seen: {seen!r}")
-        time.sleep(0.01 * SLOW)
+        time.sleep(max(0.01 * SLOW, time.monotonic() - began))
 
 
 class Refused(Exception):

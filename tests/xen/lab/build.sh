@@ -96,7 +96,7 @@ dom0() {
     : >>"$root/etc/xen/xl.conf"
     # what no package of the list has (awk, less, vi, …)
     for applet in $("$root/bin/busybox" --list); do ln -s /bin/busybox "$root/lab/busybox/$applet"; done
-    install -m 755 "$lab/dom0-init" "$root/lab/dom0-init"
+    install -m 755 "$lab/dom0-init" "$lab/dom0-run" "$root/lab/"
     install -m 644 "$lab/shellrc" "$root/lab/shellrc"
     /usr/bin/python3 -m compileall -qq --invalidation-mode unchecked-hash -s "$root" -p / "$root"/usr/lib/python3* || true
     rm -f "$out/dom0.squashfs"

@@ -3,7 +3,8 @@
 
     scripts/xenlab build                                             what follows does so by itself
     scripts/xenlab run [--timeout S] [--results DIR] COMMAND...      run it in dom0, in the repository's layout
-    scripts/xenlab test [--jobs N] [--reports DIR] PATH...           run pytest files, each in a machine of its own
+    scripts/xenlab test [--jobs N] [--reports DIR] [--keep-seconds] PATH...
+                                                                     run pytest files, each in a machine of its own
     scripts/xenlab shell                                             a prompt in dom0
 
 build boots the machine once (half a minute) and saves it: its memory in the file `ram`, its devices in `state`.
@@ -62,6 +63,7 @@ RESULTS = 120  # to hand over the results when the command has ended
 SLOW = 5  # factor by which tests wait longer for events (ROOMKEY_SLOW): emulation is slow
 HANGS = 400  # seconds after which a test shows where it stands
 KEEP = 20  # folders of results
+SECONDS = LAB.parent / "seconds.txt"  # how long each test file took when that was last kept
 
 
 class Broken(Exception):
@@ -308,7 +310,7 @@ def save():
             machine.save(WORK / "state")
 
 
-def make_job(here, command, timeout):
+def make_disk(here):
     """The job's disk: what the repository's tests need, in its layout, with the build as build/release."""
     built = Path(os.environ.get("ROOMKEY_BUILD", TOP / "build" / "release")).resolve()
     if not (built / "bin" / "roomkeyd").exists():
@@ -322,14 +324,6 @@ def make_job(here, command, timeout):
             shutil.copytree(built / name, target / name, symlinks=True)
     for name in ("tests", "scripts", "packaging", "schema"):
         shutil.copytree(TOP / name, tree / name, symlinks=True, ignore=shutil.ignore_patterns("__pycache__", "corpus"))
-    (tree / ".lab").mkdir()
-    passed = {k: v for k, v in os.environ.items()
-              if k.startswith("ROOMKEY_") and k not in ("ROOMKEY_BUILD", "ROOMKEY_IMAGES")}
-    passed.setdefault("ROOMKEY_SLOW", str(SLOW))
-    lines = [f"export {k}={shlex.quote(v)}" for k, v in sorted(passed.items())]
-    if command:
-        lines += [f"exec timeout -s INT -k 30 {timeout} {shlex.join(command)}"]
-    (tree / ".lab" / "command").write_text("\n".join(lines) + "\n")
     disk = here / "job"
     done = subprocess.run(["mksquashfs", tree, disk, "-all-root", "-noI", "-noD", "-noF", "-noX", "-no-progress",
                            "-quiet"], capture_output=True, text=True, check=False)
@@ -339,6 +333,14 @@ def make_job(here, command, timeout):
     os.truncate(disk, DISK)
     shutil.rmtree(tree)
     return disk
+
+
+def job(command, timeout):
+    """What dom0-run is told."""
+    passed = {k: v for k, v in os.environ.items()
+              if k.startswith("ROOMKEY_") and k not in ("ROOMKEY_BUILD", "ROOMKEY_IMAGES")}
+    return json.dumps({"command": command, "environment": {"ROOMKEY_GROUND": "xen", "ROOMKEY_SLOW": str(SLOW), **passed},
+                       "timeout": timeout})
 
 
 class Output(threading.Thread):
@@ -390,18 +392,16 @@ class Terminal:
                 return
 
 
-def run(command, timeout, results):
-    """The command's exit status; with no command, a shell's."""
+def run(command, timeout, results, disk=None):
+    """The command's exit status; with no command, a shell's.  disk: the job's, when it is made already."""
     results = results or fresh_results()
     results.mkdir(parents=True, exist_ok=True)
-    with folder() as here:
-        job = make_job(here, command, timeout)
-        with restored(here, job) as machine:
-            try:
-                return serve(machine, command, timeout, results)
-            finally:
-                for name in ("console.log", "qemu.log"):
-                    shutil.copy(here / name, results / name)
+    with folder() as here, restored(here, disk or make_disk(here)) as machine:
+        try:
+            return serve(machine, command, timeout, results)
+        finally:
+            for name in ("console.log", "qemu.log"):
+                shutil.copy(here / name, results / name)
 
 
 def serve(machine, command, timeout, results):
@@ -414,7 +414,7 @@ def serve(machine, command, timeout, results):
         machine.tell(f"time {time.time():.3f}")
         machine.tell(f"seed {secrets.token_hex(32)}")
         if command:
-            machine.tell("run")
+            machine.tell(f"run {job(command, timeout)}")
         else:
             size = os.get_terminal_size(0)
             terminal = Terminal(machine.socket["tty"])
@@ -440,34 +440,54 @@ def serve(machine, command, timeout, results):
     return int(status)
 
 
-def test(paths, jobs, timeout, reports):
-    """Runs each test file in a machine of its own, as many at once as told.  0 when all of them passed."""
+def seconds_kept():
+    """{file: seconds}"""
+    lines = SECONDS.read_text().splitlines() if SECONDS.exists() else []
+    return {file: int(seconds) for seconds, file in map(str.split, lines)}
+
+
+def keep_seconds(took):
+    kept = {file: seconds for file, seconds in (seconds_kept() | took).items() if (TOP / file).exists()}
+    SECONDS.write_text("".join(f"{seconds:4} {file}\n" for file, seconds in sorted(kept.items(), key=lambda i: (-i[1], i[0]))))
+
+
+def test(paths, jobs, timeout, reports, keep):
+    """Runs each test file in a machine of its own, as many at once as told.  0 when all of them passed.
+
+    The longest first, so that the machines end together; one that nobody has measured may be long.  keep: measure them.
+    """
     files = []
     for path in map(Path, paths):
         found = sorted(path.rglob("test_*.py")) if path.is_dir() else [path]
         if not found or not found[0].exists():
             raise Broken(f"no tests in {path}", "neither a test file nor a folder with test_*.py", "name one")
         files += [f.resolve().relative_to(TOP) for f in found]
+    known = seconds_kept()
+    files.sort(key=lambda file: -known.get(str(file), timeout))
     reports.mkdir(parents=True, exist_ok=True)
     top = fresh_results()
-    running = set()
-    with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
-        futures = [pool.submit(test_file, file, timeout, reports, top, running) for file in files]
+    running, took = set(), {}
+    with folder() as here, concurrent.futures.ThreadPoolExecutor(jobs) as pool:
+        disk = make_disk(here)
+        futures = [pool.submit(test_file, file, timeout, disk, reports, top, running, took) for file in files]
         try:
-            return 0 if all([future.result() for future in futures]) else 1
+            status = 0 if all([future.result() for future in futures]) else 1
         except BaseException:  # interrupted: nothing is left behind
             pool.shutdown(wait=False, cancel_futures=True)
             for process in list(running):
                 process.terminate()
             raise
+    if keep:
+        keep_seconds(took)
+    return status
 
 
-def test_file(file, timeout, reports, top, running):
+def test_file(file, timeout, disk, reports, top, running, took):
     """Whether all tests of the file passed; what it said is shown when it is over."""
     name = "-".join(file.with_suffix("").parts[1:])
     results = top / name
     began = time.monotonic()
-    me = [sys.executable, __file__, "run", "--timeout", str(timeout), "--results", str(results)]
+    me = [sys.executable, __file__, "run", "--timeout", str(timeout), "--results", str(results), "--disk", disk]
     pytest = ["python3", "-m", "pytest", "-q", "-p", "no:cacheprovider", str(file), "--tb=short", "--durations=5",
               "--junitxml=/results/junit.xml", "-o", f"faulthandler_timeout={HANGS}"]
     process = subprocess.Popen(me + pytest, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
@@ -476,10 +496,11 @@ def test_file(file, timeout, reports, top, running):
     output = process.communicate()[0]
     running.discard(process)
     status = process.returncode
+    took[str(file)] = round(time.monotonic() - began)
     report = results / "junit.xml"
     with contextlib.suppress(OSError):
         shutil.copy(report, reports / f"xen-{name}.xml")
-    said = [f"-- {file}: exit {status} after {time.monotonic() - began:.0f} s", output]
+    said = [f"-- {file}: exit {status} after {took[str(file)]} s", output]
     if status != 0:
         said += [f"{log.name}:\n{tail(log)}" for log in sorted((results / "xen").glob("guest-*.log"))[-5:]]
         said += [f"{name}:\n{tail(results / name)}" for name in ("console.log", "xen/xl-dmesg.txt")]
@@ -520,8 +541,11 @@ def main():
     tests.add_argument("--timeout", type=int, default=900, metavar="S", help="seconds a file may take [900]")
     tests.add_argument("--reports", type=Path, default=TOP / "build" / "reports", metavar="DIR",
                        help="where the JUnit files go [build/reports]")
+    tests.add_argument("--keep-seconds", action="store_true",
+                       help="write down how long each file took: the longest go first from then on")
     tests.add_argument("path", nargs="+", help="test files, or folders of them")
     command.add_argument("--timeout", type=int, default=600, metavar="S", help="seconds the command may take [600]")
+    command.add_argument("--disk", type=Path, help=argparse.SUPPRESS)  # of `test`, for all its files
     command.add_argument("command", nargs=argparse.REMAINDER, help="the command and its arguments")
     for verb in (shell, command):
         verb.add_argument("--results", type=Path, metavar="DIR", help="where results go [build/xenlab/results/…]")
@@ -541,8 +565,10 @@ def main():
             with ready():
                 return 0
         if args.verb == "test":
-            return test(args.path, args.jobs, args.timeout, args.reports)
-        return run(args.command, args.timeout, args.results) if args.verb == "run" else run([], 0, args.results)
+            return test(args.path, args.jobs, args.timeout, args.reports, args.keep_seconds)
+        if args.verb == "run":
+            return run(args.command, args.timeout, args.results, args.disk)
+        return run([], 0, args.results)
     except Broken as broken:
         print(broken, file=sys.stderr)
         return 125
