@@ -157,7 +157,7 @@ def authority():
 
 EC = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
 NEW_KEY = {"ec": EC, "ec384": ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-384"], "rsa": ["-newkey", "rsa:2048"],
-           "rsa4096": ["-newkey", "rsa:4096"]}
+           "rsa4096": ["-newkey", "rsa:4096", "-pkeyopt", "rsa_keygen_primes:4"]}  # of four primes: found five times as fast
 
 
 def openssl(folder, *args):

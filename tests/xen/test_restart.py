@@ -1,4 +1,5 @@
-"""A roomkeyd that is killed and started again: what it takes over, what it destroys, what it leaves alone.
+"""A roomkeyd that is killed and started again, or is not the only one: what it takes over, what it destroys, what it
+leaves alone.
 
 Runs in dom0: scripts/xenlab test tests/xen/test_restart.py
 """
@@ -9,7 +10,7 @@ import subprocess
 
 import grounds
 from dom0 import by_hand, of_tenant
-from house import get, pattern, until
+from house import BUILD, DEADLINE, get, pattern, until
 
 
 def test_its_own_are_taken_over_strays_are_destroyed_and_foreigners_left_alone(make_house):
@@ -39,6 +40,43 @@ def test_its_own_are_taken_over_strays_are_destroyed_and_foreigners_left_alone(m
         house.stop()
         assert not house.machines.running()
         assert grounds.domains().keys() >= foreign
+
+
+def test_two_houses_on_one_host_leave_each_others_domains_alone(make_house):
+    """With tenants of the same name. Seen to fail: xen_house_of() with the same tag for all (the first to restart
+    destroys the other's)."""
+    houses = [make_house(config={"xen": {"pool": 1}}) for _ in range(2)]
+    for house in houses:
+        house.add_images("probe:1.0.0")
+        house.add_tenant("acme")
+    with contextlib.ExitStack() as stack:
+        socks = [stack.enter_context(house.connect("acme")) for house in houses]
+
+        def both_serve():
+            for sock in socks:
+                assert get(sock, "acme.localhost", "/bytes/100000") == (200, pattern(0, 100000))
+
+        both_serve()
+        for house in houses:
+            until(lambda h=house: of_tenant(h, "pool"), "a domain in the pool")
+        first, second = houses
+        theirs = set(second.machines.running())
+        assert not theirs & set(first.machines.running())
+        own = of_tenant(first, "acme")
+
+        first.orchestrator.stop(signal.SIGKILL)
+        first.start_orchestrator()
+        until(lambda: of_tenant(first, "pool"), "its own pool again")
+        both_serve()
+        assert of_tenant(first, "acme") == own and set(second.machines.running()) == theirs
+
+        done = subprocess.run([BUILD / "bin/roomkeyd", "--state", second.state, "--run", first.dir / "third",
+                               "--ground", "xen"], capture_output=True, text=True, timeout=DEADLINE)
+        assert done.returncode == 1 and "another roomkeyd works in it" in done.stderr, done
+        assert first.stop() == {"front": 0, "orchestrator": 0}
+        assert not first.machines.running() and set(second.machines.running()) == theirs
+        assert get(socks[1], "acme.localhost", "/bytes/100000") == (200, pattern(0, 100000))
+        assert [i["generation"] for i in second.running("acme")] == [1]
 
 
 GARBAGE = {
