@@ -16,7 +16,7 @@
 #include "orchestrator/backend/xen/xen_instance.h"
 #include "orchestrator/backend/xen/xen_probe.h"
 
-/* For what is being destroyed when the daemon ends; the next one sweeps the rest. */
+/* For what is being destroyed when the daemon ends, at least; the next one sweeps the rest. */
 #define CLOSE_MS 10000u
 
 /*----- the end: from xen_close() until the loop has nothing left of it -----*/
@@ -80,6 +80,14 @@ static void on_late(struct alarm *a)
     xen_reaper_abandon(&b->reaper);
 }
 
+/* A helper that is at work has the time for it, and for another. */
+static uint32_t close_ms(void)
+{
+    uint32_t jobs = 2 * xen_settings()->job_ms;
+
+    return jobs > CLOSE_MS ? jobs : CLOSE_MS;
+}
+
 static void xen_close(struct backend *b)
 {
     const struct backend_instance *i;
@@ -90,7 +98,7 @@ static void xen_close(struct backend *b)
     xen_found_forget(b);
     xen_pool_close(&b->pool);
     xen_reaper_close(&b->reaper);
-    alarm_set(&b->alarms, &b->late, CLOSE_MS);
+    alarm_set(&b->alarms, &b->late, close_ms());
     xen_backend_step(b);
 }
 
