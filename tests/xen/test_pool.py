@@ -49,7 +49,7 @@ def test_the_second_wake_comes_out_of_the_pool_which_is_filled_again_and_ends_wi
 
 
 def test_a_pool_of_the_old_version_never_serves_the_new_one_and_goes(make_house):
-    """Seen to fail: find() in xen_pool.c by memory alone (the old version answers)."""
+    """Seen to fail: find() in xen_pool.c by memory alone (the new version is rolled back)."""
     house = make_house(config={"xen": {"pool": 1, "pool_idle": f"{ms(5)}ms"}})
     house.add_images("probe:1.0.0", "probe:2.0.0")
     house.add_tenant("acme")

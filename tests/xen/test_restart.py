@@ -43,7 +43,7 @@ def test_its_own_are_taken_over_strays_are_destroyed_and_foreigners_left_alone(m
 
 
 def test_two_houses_on_one_host_leave_each_others_domains_alone(make_house):
-    """With tenants of the same name. Seen to fail: xen_house_of() with the same tag for all (the first to restart
+    """With tenants of the same name. Seen to fail: is_wanted() of domain_list.c by "rk-" alone (the first to restart
     destroys the other's)."""
     houses = [make_house(config={"xen": {"pool": 1}}) for _ in range(2)]
     for house in houses:
