@@ -73,6 +73,42 @@ void fleet_on_rows(struct alarm *a)
 
 /*----- the start -----*/
 
+/* By its row: another one has taken the new connections. */
+static bool had_successor(const struct tenant *t, const struct registry_instance *row,
+                          const struct registry_tenant *tenant)
+{
+    return row->state == REGISTRY_INSTANCE_DRAINING &&
+           (t->current || row->generation < tenant->generation ||
+            (row->image != tenant->image && tenant->upgrade == REGISTRY_UPGRADE_NONE));
+}
+
+/* Each after those with a lower id: a later one is the one that takes new connections, but a spare
+ * only until the version on trial has been ready. */
+static void place(struct tenant *t, struct instance *i, const struct registry_instance *row,
+                  const struct registry_tenant *tenant)
+{
+    const struct fleet_limits *limits = &t->fleet->limits;
+    struct instance *before = t->current;
+    bool spare = before && before->image == tenant->image && row->image != tenant->image;
+
+    if (row->state == REGISTRY_INSTANCE_STOPPING) {
+        tenant_retire(t, i, limits->drain_ms, false);
+    } else if (spare && !before->ready_at) {
+        t->trial = before;
+        t->current = i;
+    } else if (spare || had_successor(t, row, tenant)) {
+        tenant_retire(t, i, limits->retire_ms, true);
+    } else if (before && row->state == REGISTRY_INSTANCE_STARTING) {
+        if (t->trial)
+            tenant_retire_trial(t);
+        t->trial = i;
+    } else {
+        if (before)
+            tenant_retire_current(t, limits->retire_ms, true);
+        t->current = i;
+    }
+}
+
 static enum rc adopt(struct fleet *f, const struct registry_instance *row)
 {
     struct registry_image image;
@@ -99,20 +135,7 @@ static enum rc adopt(struct fleet *f, const struct registry_instance *row)
     alarm_set(&f->alarms, &t->soon, 0);
     if (rc)
         return rc;
-    if (t->current && row->state == REGISTRY_INSTANCE_STARTING) {
-        if (t->trial)
-            tenant_retire_trial(t);
-        t->trial = i;
-        return RC_OK;
-    }
-    /* By id: a later one is the one that takes new connections. */
-    if (t->current)
-        tenant_retire_current(t, f->limits.retire_ms, true);
-    t->current = i;
-    if (row->state == REGISTRY_INSTANCE_STOPPING)
-        tenant_retire_current(t, f->limits.drain_ms, false);
-    else if (row->state == REGISTRY_INSTANCE_DRAINING && row->generation < tenant.generation)
-        tenant_retire_current(t, f->limits.retire_ms, true); /* it had its successor */
+    place(t, i, row, &tenant);
     return RC_OK;
 }
 

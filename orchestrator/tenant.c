@@ -193,6 +193,14 @@ static bool bury(struct tenant *t, struct instance **at)
     return true;
 }
 
+void tenant_retire(struct tenant *t, struct instance *i, uint32_t ms, bool patient)
+{
+    i->next = t->retired;
+    t->retired = i;
+    instance_retire(i, ms, patient);
+    t->again = true;
+}
+
 static void retire(struct tenant *t, struct instance **at, uint32_t ms, bool patient)
 {
     struct instance *i = *at;
@@ -200,10 +208,7 @@ static void retire(struct tenant *t, struct instance **at, uint32_t ms, bool pat
     *at = NULL;
     if (at == &t->current)
         alarm_clear(&t->fleet->alarms, &t->proof);
-    i->next = t->retired;
-    t->retired = i;
-    instance_retire(i, ms, patient);
-    t->again = true;
+    tenant_retire(t, i, ms, patient);
 }
 
 void tenant_retire_trial(struct tenant *t)

@@ -99,6 +99,8 @@ void tenant_free(struct tenant *t);
 /* Reads the row again. */
 RC_MUST_CHECK enum rc tenant_refresh(struct tenant *t);
 
+/* One that has no place goes: into `retired`. */
+void tenant_retire(struct tenant *t, struct instance *i, uint32_t ms, bool patient);
 /* One goes: out of its place, into `retired`. */
 void tenant_retire_current(struct tenant *t, uint32_t ms, bool patient);
 void tenant_retire_trial(struct tenant *t);
