@@ -49,8 +49,11 @@ static void start_failed(struct tenant *t, uint64_t image, const char *ref, cons
 {
     t->fleet->counters.starts_failed_total++;
     fleet_event(t->fleet, t->name, "failed", "%s did not start: %s", ref, why);
-    if (!host && image != t->image)
-        return; /* another one was wished for meanwhile: that serves those who wait */
+    if (image != t->image) {
+        /* Another one was wished for meanwhile, or this was its spare: that one goes on. */
+        t->had_spare = t->had_spare || image == t->last_good;
+        return;
+    }
     if (!host && tenant_roll_back(t, image, why))
         return; /* those who wait are served by the last good one */
     pause_starts(t, why);
@@ -115,6 +118,8 @@ void tenant_start_now(struct tenant *t)
     struct instance_start start = {.row = &row, .image = &route.image};
     struct instance *i = NULL;
     bool held, spare = t->current && t->wants_spare;
+    uint64_t image = spare ? t->last_good : t->image;
+    const char *ref = t->image_ref;
     enum rc rc;
 
     if (!tenant_wants_start(t)) {
@@ -122,8 +127,10 @@ void tenant_start_now(struct tenant *t)
         return;
     }
     rc = registry_route_of(f->registry, t->id, &route);
-    if (rc == RC_OK && spare)
-        rc = registry_image(f->registry, t->last_good, &route.image);
+    if (rc == RC_OK && spare) {
+        ref = route.tenant.last_good_ref;
+        rc = registry_image(f->registry, image, &route.image);
+    }
     if (rc == RC_OK)
         rc = image_to_start(f, &route, &start);
     if (rc == RC_AGAIN) {
@@ -134,8 +141,7 @@ void tenant_start_now(struct tenant *t)
     if (rc) {
         const char *file = fault_of_image(rc);
 
-        start_failed(t, t->image, spare ? "the last good version" : t->image_ref,
-                     file ? file : rc_text(rc), !file || spare);
+        start_failed(t, image, ref, file ? file : rc_text(rc), !file);
         tenant_step(t);
         return;
     }
@@ -153,7 +159,7 @@ void tenant_start_now(struct tenant *t)
     if (held)
         alarm_set(&f->alarms, &t->held, HELD_MS);
     else if (rc)
-        start_failed(t, t->image, t->image_ref, rc_text(rc), true);
+        start_failed(t, image, ref, rc_text(rc), true);
     else if (t->current && !spare)
         t->trial = i;
     else if (t->current)
@@ -207,5 +213,6 @@ void tenant_on_end(struct tenant *t, struct instance *i)
         on_crash(t, i);
     else if (!i->exit.lacking || !fleet_give_way(t->fleet, i->exit.lacking))
         start_failed(t, i->image, i->image_ref, i->why, instance_wronged(i));
-    /* else it is begun anew when somebody has gone */
+    else
+        t->had_spare = false; /* if it was one: it is begun anew when somebody has gone */
 }

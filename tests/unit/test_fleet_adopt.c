@@ -144,113 +144,6 @@ static void one_that_had_its_successor_takes_no_connection_after_a_restart(void 
     assert_int_equal(fake_count(h->backend), 2);
 }
 
-/* A ground that is slow once, and web:2 that is ready after `boot_ms`: web:1 serves those who wait.
- */
-static struct control_instance with_spare(struct house *h, uint32_t boot_ms)
-{
-    uint64_t request;
-
-    fake_behave(h->backend, "web:2", FAKE_READY, boot_ms);
-    fake_ground_takes(h->backend, 6000);
-    house_upgrade(h, "acme", "web:2", 0);
-    request = house_wake(h, 0, "acme.example");
-    house_pass(h, 6100);
-    fake_ground_takes(h->backend, 1);
-    house_pass(h, 2000);
-    assert_string_equal(acme(h)->ref, "web:1");
-    assert_int_equal(acme(h)->generation, 2);
-    return house_ready(h, 0, request);
-}
-
-static void restart_that_holds(struct house *h, const struct control_instance *id)
-{
-    house_crash(h);
-    house_restart(h);
-    fleet_worker_hello(h->fleet, 0);
-    house_instance(h, 0, CONTROL_HOLDING, id);
-    house_say(h, 0, &synced);
-    house_worker(h, 1);
-}
-
-/* A spare is the later one of the two.  Seen to fail with the later one always `current`. */
-static void a_spare_that_finishes_takes_no_connection_after_a_restart(void **state)
-{
-    struct house *h = *state;
-    struct control_instance spare = with_spare(h, 2500);
-
-    house_activity(h, 0, &spare, 1, 100);
-    house_pass(h, 500);
-    assert_int_equal(house_told(h, 0, CONTROL_RELEASE)->release.id.generation, 2);
-    assert_int_equal(house_row(h, "acme").upgrade, REGISTRY_UPGRADE_NONE);
-    restart_that_holds(h, &spare);
-    assert_int_equal(house_awake(h, 1, "acme.example").generation, 1);
-    assert_int_equal(fake_starts(h->backend), 2);
-}
-
-/* Seen to fail without the look at the tenant's row in had_successor(). */
-static void a_spare_that_outlives_the_new_version_takes_no_connection_after_a_restart(void **state)
-{
-    struct house *h = *state;
-    struct control_instance spare = with_spare(h, 2500), next;
-
-    house_activity(h, 0, &spare, 1, 100);
-    house_pass(h, 500);
-    assert_non_null(house_told(h, 0, CONTROL_RELEASE));
-    next = house_awake(h, 1, "acme.example");
-    house_pass(h, REGISTRY_IDLE_MS);
-    house_instance(h, 1, CONTROL_RELEASED, &next);
-    house_pass(h, 50);
-    assert_int_equal(fake_count(h->backend), 1);
-    assert_int_equal(acme(h)->generation, 2);
-    restart_that_holds(h, &spare);
-    house_awake(h, 1, "acme.example");
-    assert_string_equal(acme(h)->ref, "web:2");
-    assert_int_equal(acme(h)->generation, 3);
-    assert_int_equal(fake_count(h->backend), 2);
-}
-
-/* This one and the next: seen to fail with `spare` always false in place(). */
-static void a_version_that_has_a_spare_is_tried_on_after_a_restart(void **state)
-{
-    struct house *h = *state;
-    struct control_instance spare = with_spare(h, 2900);
-
-    restart_that_holds(h, &spare);
-    assert_int_equal(house_awake(h, 1, "acme.example").generation, 2);
-    house_pass(h, 3000);
-    assert_int_equal(house_told(h, 0, CONTROL_RELEASE)->release.id.generation, 2);
-    assert_int_equal(house_awake(h, 1, "acme.example").generation, 1);
-    assert_int_equal(fake_starts(h->backend), 2);
-    assert_false(house_event(h, "rolled back", ""));
-}
-
-static void a_spare_that_boots_when_roomkeyd_dies_serves_those_who_wait(void **state)
-{
-    struct house *h = *state;
-    uint64_t request;
-
-    fake_behave(h->backend, "web:1", FAKE_READY, 400);
-    fake_behave(h->backend, "web:2", FAKE_HANGS, 20);
-    fake_ground_takes(h->backend, 6000);
-    house_upgrade(h, "acme", "web:2", 0);
-    house_wake(h, 0, "acme.example");
-    house_pass(h, 6100);
-    fake_ground_takes(h->backend, 1);
-    house_pass(h, 2000);
-    assert_int_equal(fake_count(h->backend), 2);
-    house_crash(h);
-    house_restart(h);
-    house_worker(h, 0);
-    request = house_wake(h, 0, "acme.example");
-    house_pass(h, 500);
-    assert_int_equal(house_ready(h, 0, request).generation, 2);
-    house_pass(h, h->limits.trial_start_ms);
-    assert_string_equal(house_row(h, "acme").image_ref, "web:1");
-    assert_int_equal(house_awake(h, 0, "acme.example").generation, 2);
-    assert_int_equal(fake_starts(h->backend), 2);
-    assert_int_equal(fake_count(h->backend), 1);
-}
-
 static void one_that_was_told_to_stop_is_no_crash_of_the_next_roomkeyd(void **state)
 {
     struct house *h = *state;
@@ -342,10 +235,6 @@ int main(void)
         T(a_boot_that_roomkeyd_left_is_taken_over_too),
         T(an_old_version_that_roomkeyd_left_finishes_its_connections),
         T(one_that_had_its_successor_takes_no_connection_after_a_restart),
-        T(a_spare_that_finishes_takes_no_connection_after_a_restart),
-        T(a_spare_that_outlives_the_new_version_takes_no_connection_after_a_restart),
-        T(a_version_that_has_a_spare_is_tried_on_after_a_restart),
-        T(a_spare_that_boots_when_roomkeyd_dies_serves_those_who_wait),
         T(one_that_was_told_to_stop_is_no_crash_of_the_next_roomkeyd),
         T(a_boot_on_trial_that_roomkeyd_left_refuses_nobody),
         T(a_new_version_that_boots_when_roomkeyd_dies_is_tried_on),

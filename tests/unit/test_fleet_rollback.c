@@ -243,79 +243,6 @@ static void a_version_that_is_slow_once_it_runs_is_rolled_back_in_time_for_who_w
 }
 
 /* Seen to fail when the end of one that never ran counts as a failure of its version. */
-/* A helper of the ground hangs once, and of a bad version nobody knows that yet when the first of
- * those who wait have no more time than a start takes.  Seen to fail without tenant_spare_step().
- */
-static void a_slow_ground_and_a_bad_version_at_once_refuse_nobody(void **state)
-{
-    static const enum fake_start bad[] = {FAKE_HANGS, FAKE_SILENT};
-    struct house *h = *state;
-
-    for (size_t n = 0; n < 2; n++) {
-        struct control_instance id;
-        uint64_t request;
-
-        fake_behave(h->backend, "web:2", bad[n], 20);
-        fake_ground_takes(h->backend, 5000);
-        house_upgrade(h, "acme", "web:2", 0);
-        request = house_wake(h, 0, "acme.example");
-        house_pass(h, 5100);
-        fake_ground_takes(h->backend, 1);
-        house_pass(h, h->limits.start_ms - 5100 - 100);
-        id = house_ready(h, 0, request);
-        assert_null(house_told(h, 0, CONTROL_REFUSED));
-        assert_string_equal(house_row(h, "acme").image_ref, "web:2"); /* it has its time */
-        house_pass(h, 200);
-        assert_rolled_back(h, "not ready in time");
-        assert_int_equal(house_awake(h, 0, "acme.example").generation, id.generation);
-        house_pass(h, REGISTRY_IDLE_MS);
-        house_release_all(h);
-        house_instance(h, 0, CONTROL_RELEASED, &id);
-        house_pass(h, 10);
-        assert_int_equal(fake_count(h->backend), 0);
-    }
-}
-
-/* The one that was started for those who wait was not needed. */
-static void a_version_that_is_ready_before_its_spare_serves(void **state)
-{
-    struct house *h = *state;
-    uint64_t request;
-
-    fake_behave(h->backend, "web:2", FAKE_READY, 4000);
-    fake_ground_takes(h->backend, 5000);
-    house_upgrade(h, "acme", "web:2", 0);
-    request = house_wake(h, 0, "acme.example");
-    house_pass(h, 8500);
-    assert_int_equal(fake_count(h->backend), 2);
-    house_pass(h, 600);
-    assert_int_equal(house_ready(h, 0, request).generation, 1);
-    house_pass(h, 10);
-    assert_int_equal(fake_count(h->backend), 1);
-    assert_string_equal(acme(h)->ref, "web:2");
-    assert_false(house_event(h, "rolled back", ""));
-    assert_false(house_event(h, "failed", ""));
-}
-
-/* Nobody can be served: not again and again. */
-static void a_spare_that_fails_too_is_tried_once(void **state)
-{
-    struct house *h = *state;
-
-    fake_behave(h->backend, "web:1", FAKE_FAILS, 20);
-    fake_behave(h->backend, "web:2", FAKE_HANGS, 20);
-    fake_ground_takes(h->backend, 5000);
-    house_upgrade(h, "acme", "web:2", 0);
-    house_wake(h, 0, "acme.example");
-    house_pass(h, 5100);
-    fake_ground_takes(h->backend, 1);
-    house_pass(h, 4800);
-    assert_int_equal(fake_starts(h->backend), 2);
-    assert_true(house_event(h, "failed", "web:1 did not start"));
-    house_pass(h, 200);
-    assert_non_null(house_told(h, 0, CONTROL_REFUSED));
-}
-
 static void a_ground_that_cannot_let_it_run_does_not_roll_back(void **state)
 {
     static const struct {
@@ -439,9 +366,6 @@ int main(void)
         T(a_fault_of_the_host_does_not_roll_back),
         T(a_version_that_the_ground_is_slow_to_start_is_not_rolled_back),
         T(a_version_that_is_slow_once_it_runs_is_rolled_back_in_time_for_who_waits),
-        T(a_slow_ground_and_a_bad_version_at_once_refuse_nobody),
-        T(a_version_that_is_ready_before_its_spare_serves),
-        T(a_spare_that_fails_too_is_tried_once),
         T(a_ground_that_cannot_let_it_run_does_not_roll_back),
         T(a_version_that_the_ground_leaves_no_time_is_not_rolled_back),
         T(beside_one_that_serves_a_fault_of_the_ground_only_delays_the_upgrade),
