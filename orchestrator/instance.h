@@ -104,10 +104,10 @@ struct instance {
     char why[BACKEND_TEXT_MAX]; /* we end it; empty: we do not */
     bool stopped;               /* it ended as we asked */
     bool left_badly;            /* … but had to be killed, or failed on its way out */
-    bool hindered;              /* … before it had a fair time to be ready in */
-    bool accounted;             /* … and what that means for the tenant is done */
-    bool proved;                /* the tenant has seen that it is ready */
-    bool told_unmapped;         /* there is an event about instance_lacks_mappings() */
+    bool hindered;      /* … before it had a fair time to be ready in, or by lack of mappings */
+    bool accounted;     /* … and what that means for the tenant is done */
+    bool proved;        /* the tenant has seen that it is ready */
+    bool told_unmapped; /* there is an event about instance_lacks_mappings() */
 
     /* Monotonic, the wake's timeline; 0: not yet.  It runs from the second on. */
     uint64_t asked_us, running_us, started_us, ready_us;

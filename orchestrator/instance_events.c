@@ -63,6 +63,18 @@ static enum rc listen_to(struct instance *i)
     return link_open(i->fleet->loop, &control, &link_events, i, &i->link);
 }
 
+/* A port or a ring that is a lie fails too, and then it does not matter what can be mapped. */
+static bool hear(struct instance *i)
+{
+    enum rc rc = listen_to(i);
+
+    if (rc == RC_OK)
+        return true;
+    i->hindered = rc == RC_UNMAPPED && instance_lacks_mappings(i, -1);
+    instance_fail(i, "its control channel cannot be mapped");
+    return false;
+}
+
 static void note_handle(struct instance *i)
 {
     struct backend_handle handle;
@@ -123,9 +135,7 @@ enum rc instance_adopt(struct fleet *f, struct tenant *t, const struct instance_
     i->running_us = i->asked_us;
     i->leaving = i->ready = start->row->state == REGISTRY_INSTANCE_STOPPING;
     fleet_started(f, i);
-    if (listen_to(i)) {
-        instance_fail(i, "its control channel cannot be mapped");
-    } else if (!i->leaving) {
+    if (hear(i) && !i->leaving) {
         i->question = QUESTION_OUT;
         link_health(i->link, ++i->token);
     }
@@ -189,10 +199,7 @@ static void on_started(void *arg)
     i->started = true;
     i->started_us = now_us(i);
     note_handle(i);
-    if (listen_to(i)) {
-        i->hindered = instance_lacks_mappings(i, -1);
-        instance_fail(i, "its control channel cannot be mapped");
-    }
+    (void)hear(i);
     tenant_step(i->tenant);
 }
 

@@ -1,5 +1,6 @@
 #include "orchestrator/link.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -82,10 +83,11 @@ enum rc link_open(uv_loop_t *loop, struct backend_channel *channel,
     rc = doorbell_prepare(&l->bell);
     if (rc)
         goto out;
-    rc = RC_IO;
     memory = mmap(NULL, l->len, PROT_READ | PROT_WRITE, MAP_SHARED, channel->memory_fd, 0);
-    if (memory == MAP_FAILED)
+    if (memory == MAP_FAILED) {
+        rc = errno == ENOMEM ? RC_NOMEM : RC_UNMAPPED; /* the first is of our own mappings */
         goto out;
+    }
     l->memory = memory;
     rc = ring_attach(&l->ring, memory, l->len, RING_CLIENT);
     if (rc)

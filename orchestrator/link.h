@@ -32,7 +32,8 @@ struct link_events {
 };
 
 /* Maps the channel as its client and listens.  What is in `channel` is consumed, also
- * on failure. */
+ * on failure.  RC_UNMAPPED: its memory cannot be mapped; all else that can be wrong is other codes.
+ */
 RC_MUST_CHECK enum rc link_open(uv_loop_t *loop, struct backend_channel *channel,
                                 const struct link_events *events, void *arg, struct link **out);
 /* No callback comes after this.  The channel's peer is told nothing. */

@@ -91,9 +91,10 @@ static struct ring_page *map(struct instance *i, unsigned w, size_t *len)
         page = mmap(NULL, ch.len, PROT_READ | PROT_WRITE, MAP_SHARED, ch.memory_fd, 0);
         *len = ch.len;
         backend_channel_close(&ch);
+        if (page != MAP_FAILED)
+            return page;
+        i->hindered |= instance_lacks_mappings(i, (int)w);
     }
-    if (page != MAP_FAILED)
-        return page;
     instance_fail(i, "a channel of it cannot be mapped");
     return NULL;
 }

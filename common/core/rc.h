@@ -24,7 +24,8 @@
     X(RC_FAILED, "failed")                       \
     X(RC_CRYPTO, "cryptographic check failed")   \
     X(RC_DB, "database error")                   \
-    X(RC_IO, "I/O error")
+    X(RC_IO, "I/O error")                        \
+    X(RC_UNMAPPED, "memory cannot be mapped")
 
 enum rc {
     RC_OK = 0,

@@ -26,6 +26,7 @@ struct backend {
     struct fake_image images[8];
     unsigned images_nr;
     bool refuses, fails, lacks_mappings;
+    enum fake_control wrong;
     uint32_t ground_ms;
     uint64_t room; /* bytes for instances; 0: any number */
     unsigned starts;
@@ -116,6 +117,11 @@ void fake_ground_takes(struct backend *b, uint32_t ms)
 void fake_ground_fails(struct backend *b, bool fails)
 {
     b->fails = fails;
+}
+
+void fake_control(struct backend *b, enum fake_control wrong)
+{
+    b->wrong = wrong;
 }
 
 void fake_lacks_mappings(struct backend *b, bool lacks)
@@ -509,17 +515,45 @@ static enum rc give(const struct backend_instance *i, unsigned c, struct backend
     return doorbell_dup(&bell, &out->bell);
 }
 
+/* What can be opened and not be mapped, like grants. */
+static void unmap(struct backend_channel *out)
+{
+    close(out->memory_fd);
+    out->memory_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+    CHECK(out->memory_fd >= 0);
+}
+
 static enum rc control(struct backend_instance *i, struct backend_channel *out)
 {
-    return give(i, 0, out);
+    enum rc rc = give(i, 0, out);
+
+    switch (i->backend->wrong) {
+    case FAKE_GOOD:
+        break;
+    case FAKE_NO_BELL: /* as of a port that is none of its own */
+        backend_channel_close(out);
+        return RC_IO;
+    case FAKE_NO_RING:
+        memset(i->channel[0].memory, 0xff, sizeof(struct ring_page));
+        break;
+    case FAKE_NO_MEMORY:
+        unmap(out);
+        break;
+    }
+    return rc;
 }
 
 static enum rc channel(struct backend_instance *i, unsigned index, struct backend_channel *out)
 {
+    enum rc rc;
+
     CHECK(index < i->channels);
     if (i->closed)
         return RC_IO;
-    return give(i, 1 + index, out);
+    rc = give(i, 1 + index, out);
+    if (i->unmapped)
+        unmap(out);
+    return rc;
 }
 
 const struct backend_ops fake_backend = {

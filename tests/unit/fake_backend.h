@@ -46,6 +46,7 @@ struct backend_instance {
     bool stuck;               /* does not stop when asked */
     bool clogged;             /* does not clear channels */
     bool closed;              /* its channels cannot be had */
+    bool unmapped;            /* … and the workers' not be mapped */
     uint32_t exit_ms;         /* how long it takes to die */
 
     unsigned stops; /* STOP frames seen */
@@ -76,6 +77,9 @@ void fake_refuse(struct backend *b, bool refuses);
 void fake_ground_takes(struct backend *b, uint32_t ms);
 /* Whether it then says that it could not. */
 void fake_ground_fails(struct backend *b, bool fails);
+/* What is wrong with every control channel from now on. */
+enum fake_control { FAKE_GOOD, FAKE_NO_BELL, FAKE_NO_RING, FAKE_NO_MEMORY };
+void fake_control(struct backend *b, enum fake_control wrong);
 /* Whether memory that cannot be mapped is the host's fault. */
 void fake_lacks_mappings(struct backend *b, bool lacks);
 /* How much memory the host has for instances; 0: enough. */

@@ -270,6 +270,37 @@ static void a_ground_that_cannot_let_it_run_does_not_roll_back(void **state)
     assert_false(house_event(h, "rolled back", ""));
 }
 
+/* Seen to fail when lack of mappings is asked for after any failure: a false event, no rollback. */
+static void
+a_control_channel_that_is_a_lie_rolls_back_and_one_without_mappings_does_not(void **state)
+{
+    static const enum fake_control lies[] = {FAKE_NO_BELL, FAKE_NO_RING, FAKE_NO_MEMORY};
+    struct house *h = *state;
+
+    for (size_t n = 0; n < 3; n++) {
+        /* The host has none left, too, for all but the one whose memory is the lie. */
+        fake_lacks_mappings(h->backend, lies[n] != FAKE_NO_MEMORY);
+        fake_control(h->backend, lies[n]);
+        house_upgrade(h, "acme", "web:2", 0);
+        house_wake(h, 0, "acme.example");
+        house_pass(h, 10);
+        assert_rolled_back(h, "its control channel cannot be mapped");
+        assert_false(house_event(h, "no mappings", ""));
+        assert_int_equal(fleet_counters(h->fleet)->rollbacks_total, n + 1);
+        house_pass(h, h->limits.pause_max_ms);
+    }
+    fake_lacks_mappings(h->backend, true);
+    house_upgrade(h, "acme", "web:2", 0);
+    house_wake(h, 0, "acme.example");
+    house_pass(h, 10);
+    assert_true(house_event(h, "no mappings", "web:2"));
+    assert_string_equal(house_row(h, "acme").image_ref, "web:2");
+    fake_control(h->backend, FAKE_GOOD);
+    house_pass(h, h->limits.pause_max_ms);
+    house_awake(h, 0, "acme.example");
+    assert_string_equal(acme(h)->ref, "web:2");
+}
+
 /* `start` is over before the version has had the time of a trial: it gets another one. */
 static void a_version_that_the_ground_leaves_no_time_is_not_rolled_back(void **state)
 {
@@ -367,6 +398,7 @@ int main(void)
         T(a_version_that_the_ground_is_slow_to_start_is_not_rolled_back),
         T(a_version_that_is_slow_once_it_runs_is_rolled_back_in_time_for_who_waits),
         T(a_ground_that_cannot_let_it_run_does_not_roll_back),
+        T(a_control_channel_that_is_a_lie_rolls_back_and_one_without_mappings_does_not),
         T(a_version_that_the_ground_leaves_no_time_is_not_rolled_back),
         T(beside_one_that_serves_a_fault_of_the_ground_only_delays_the_upgrade),
         T(a_boot_that_fails_when_another_version_is_wished_for_refuses_nobody),

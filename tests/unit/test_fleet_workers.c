@@ -257,6 +257,21 @@ static void memory_that_cannot_be_mapped_is_held_against_the_instance_only_if_it
     assert_true(house_event(h, "crashed", CONTROL_UNMAPPED));
 }
 
+/* Seen to fail without map()'s look. */
+static void a_channel_that_cannot_be_cleared_for_lack_of_mappings_says_so(void **state)
+{
+    struct house *h = *state;
+
+    house_awake(h, 0, "acme.example");
+    acme(h)->unmapped = true;
+    fake_lacks_mappings(h->backend, true);
+    fleet_worker_lost(h->fleet, 0);
+    house_worker(h, 0);
+    house_pass(h, 10);
+    assert_int_equal(fake_count(h->backend), 0);
+    assert_true(house_event(h, "no mappings", "web:1"));
+}
+
 static void words_about_a_generation_that_is_no_more_are_dropped(void **state)
 {
     struct house *h = *state;
@@ -318,6 +333,7 @@ int main(void)
         T(a_second_hello_of_another_process_ends_the_first),
         T(a_complaint_of_a_worker_ends_the_instance_it_holds),
         T(memory_that_cannot_be_mapped_is_held_against_the_instance_only_if_it_lies),
+        T(a_channel_that_cannot_be_cleared_for_lack_of_mappings_says_so),
         T(words_about_a_generation_that_is_no_more_are_dropped),
         T(what_a_worker_may_not_say_is_malformed),
         T(a_worker_that_goes_waits_for_nothing_any_more),
