@@ -54,6 +54,7 @@ enum slot_state {
 struct slot {
     enum slot_state state;
     uint32_t connections; /* as the worker last said */
+    uint32_t given;       /* READYs of which it has not said that they cannot be mapped */
     bool fenced;          /* what it says is older than our last word */
     struct instance *owner;
     struct alarm alarm; /* RESETTING */

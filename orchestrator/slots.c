@@ -144,6 +144,7 @@ void slots_given(struct instance *i, unsigned w)
 
     /* RELEASING, RELEASED: taken back; READY has told the worker so. */
     set(i, w, SLOT_HELD);
+    i->slots[w].given++;
     if (crossing)
         fence(i, w);
 }

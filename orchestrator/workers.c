@@ -233,21 +233,29 @@ static void on_activity(struct instance *i, unsigned worker, const struct contro
     s->connections = m->connections;
 }
 
-static void on_complaint(struct instance *i, unsigned worker, const char *text)
+static enum rc on_complaint(struct instance *i, unsigned worker, const struct control_complaint *m)
 {
-    const struct slot *s = &i->slots[worker];
+    struct slot *s = &i->slots[worker];
 
     /* It keeps what it has released mapped. */
     if (s->state != SLOT_HELD && s->state != SLOT_RELEASING && s->state != SLOT_RELEASED)
-        return;
-    if (strcmp(text, CONTROL_UNMAPPED) == 0 && instance_lacks_mappings(i, (int)worker))
-        return; /* it stays the worker's, and is given to it again at the next wake */
+        return RC_OK;
+    if (m->why == RC_UNMAPPED) {
+        if (s->given == 0)
+            return RC_MALFORMED; /* it would have us map and copy without end */
+        s->given--;
+        if (instance_lacks_mappings(i, (int)worker))
+            return RC_OK; /* it stays the worker's, and is given to it again at the next wake */
+    }
     i->fleet->counters.complaints_total++;
-    instance_fail(i, "it broke its channel to worker %u: %s", worker, text);
+    instance_fail(i, "it broke its channel to worker %u: %s", worker, m->text);
+    return RC_OK;
 }
 
-static void on_instance_message(struct instance *i, unsigned worker, const struct control_msg *m)
+static enum rc on_instance_message(struct instance *i, unsigned worker, const struct control_msg *m)
 {
+    enum rc rc = RC_OK;
+
     switch (m->type) {
     case CONTROL_ACTIVITY:
         on_activity(i, worker, &m->activity);
@@ -264,10 +272,11 @@ static void on_instance_message(struct instance *i, unsigned worker, const struc
         slots_on_holding(i, worker, m->holding.connections);
         break;
     default:
-        on_complaint(i, worker, m->complaint.text);
+        rc = on_complaint(i, worker, &m->complaint);
         break;
     }
     tenant_step(i->tenant);
+    return rc;
 }
 
 /* RELEASED of a generation that is none: see slots.c. */
@@ -289,10 +298,8 @@ static enum rc about_instance(struct fleet *f, unsigned worker, const struct con
     struct instance *i = fleet_instance(f, id);
     struct control_msg dead = {.type = CONTROL_GONE, .instance = *id};
 
-    if (i) {
-        on_instance_message(i, worker, m);
-        return RC_OK;
-    }
+    if (i)
+        return on_instance_message(i, worker, m);
     if (m->type == CONTROL_RELEASED && id->generation == 0)
         return on_fence(f, worker, id->instance);
     f->counters.stale_total++;

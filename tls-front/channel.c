@@ -146,6 +146,7 @@ static void complain(struct channel *ch)
     log_error("tenant %s broke the channel's rules: %s; its %u connections are reset",
               ch->tenant->name, ch->broken, ch->connections);
     m.complaint.id = ch->id;
+    m.complaint.why = RC_MALFORMED;
     strncpy(m.complaint.text, ch->broken, sizeof m.complaint.text - 1);
     orch_send(ch->w, &m);
     kill_channel(ch);

@@ -28,7 +28,7 @@ static enum rc map(struct channel *ch, int fd, const struct control_ready *m)
     if (ch->mem != MAP_FAILED)
         return RC_OK;
     /* Granted, Xen says no to what the tenant has named; but too many mappings are our own. */
-    return m->port && errno != ENOMEM ? RC_IO : RC_NOMEM;
+    return m->port && errno != ENOMEM ? RC_UNMAPPED : RC_NOMEM;
 }
 
 static enum rc attach(struct channel *ch)

@@ -231,11 +231,12 @@ static void complain(struct worker *w, const struct control_ready *ready, enum r
 {
     struct control_msg m = {.type = CONTROL_COMPLAINT};
 
-    if (rc == RC_NOMEM || rc == RC_NOT_FOUND) /* that is not of the tenant's doing */
+    if (rc == RC_NOMEM || rc == RC_IO || rc == RC_NOT_FOUND) /* that is not of the tenant's doing */
         return;
     m.complaint.id = ready->id;
+    m.complaint.why = (uint16_t)rc;
     snprintf(m.complaint.text, sizeof m.complaint.text, "%s",
-             rc == RC_IO       ? CONTROL_UNMAPPED
+             rc == RC_UNMAPPED ? "the memory that it says it grants cannot be mapped"
              : rc == RC_CLOSED ? "it left its channel"
                                : "it makes no sense");
     orch_send(w, &m);

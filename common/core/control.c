@@ -93,6 +93,7 @@ enum rc control_encode(const struct control_msg *m, void *buf, size_t size, size
         break;
     case CONTROL_COMPLAINT:
         put_instance(&out, &m->complaint.id);
+        wire_put_u16(&out, m->complaint.why);
         wire_put_str(&out, m->complaint.text);
         break;
     case CONTROL_STATS:
@@ -196,6 +197,7 @@ enum rc control_decode(const void *buf, size_t len, struct control_msg *out)
         break;
     case CONTROL_COMPLAINT:
         get_instance(&in, &m.complaint.id);
+        m.complaint.why = wire_u16(&in);
         wire_str(&in, m.complaint.text, sizeof m.complaint.text);
         break;
     case CONTROL_STATS:

@@ -152,11 +152,10 @@ struct control_release {
     uint8_t force; /* 1: BUSY is no answer (upgrade); new connections ask again */
 };
 
-/* The text of a COMPLAINT that may be of the host's doing: roomkeyd finds out whose. */
-#define CONTROL_UNMAPPED "the memory that it says it grants cannot be mapped"
-
 struct control_complaint {
     struct control_instance id;
+    uint16_t why; /* enum rc: UNMAPPED may be of the host's doing, roomkeyd finds out whose;
+                     at most once for each READY */
     char text[CONTROL_TEXT_MAX];
 };
 

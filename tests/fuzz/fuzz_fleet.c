@@ -127,6 +127,7 @@ static void say_of_it(struct house *h, uint8_t type, uint32_t connections)
         break;
     case CONTROL_COMPLAINT:
         m.complaint.id = named;
+        m.complaint.why = (uint16_t)connections;
         break;
     default:
         return;

@@ -47,7 +47,7 @@ static struct control_msg sample(enum control_type type)
         m.tenant = 1;
         break;
     case CONTROL_COMPLAINT:
-        m.complaint = (struct control_complaint){{1, 2}, "why"};
+        m.complaint = (struct control_complaint){{1, 2}, RC_UNMAPPED, "why"};
         break;
     case CONTROL_STATS:
         for (size_t i = 0; i < CONTROL_COUNTER_NR; i++)

@@ -242,7 +242,8 @@ static void memory_that_cannot_be_mapped_is_held_against_the_instance_only_if_it
     struct control_msg m = {.type = CONTROL_COMPLAINT};
 
     m.complaint.id = house_awake(h, 0, "acme.example");
-    strcpy(m.complaint.text, CONTROL_UNMAPPED);
+    m.complaint.why = RC_UNMAPPED;
+    strcpy(m.complaint.text, "it cannot be mapped");
     fake_lacks_mappings(h->backend, true);
     house_say(h, 0, &m);
     house_pass(h, 10);
@@ -254,7 +255,25 @@ static void memory_that_cannot_be_mapped_is_held_against_the_instance_only_if_it
     house_say(h, 0, &m);
     house_pass(h, 10);
     assert_int_equal(fake_count(h->backend), 0);
-    assert_true(house_event(h, "crashed", CONTROL_UNMAPPED));
+    assert_true(house_event(h, "crashed", "it cannot be mapped"));
+}
+
+/* Each is a look at all its memory.  Seen to fail without the count. */
+static void a_worker_may_say_once_for_each_ready_that_it_cannot_map(void **state)
+{
+    struct house *h = *state;
+    struct control_msg m = {.type = CONTROL_COMPLAINT, .complaint.why = RC_UNMAPPED};
+
+    fake_lacks_mappings(h->backend, true);
+    m.complaint.id = house_awake(h, 0, "acme.example");
+    house_ready(h, 0, house_wake(h, 0, "acme.example")); /* of another name of the tenant */
+    assert_int_equal(fleet_worker_message(h->fleet, 0, &m), RC_OK);
+    assert_int_equal(fleet_worker_message(h->fleet, 0, &m), RC_OK);
+    assert_int_equal(fleet_worker_message(h->fleet, 0, &m), RC_MALFORMED);
+    house_ready(h, 0, house_wake(h, 0, "acme.example"));
+    assert_int_equal(fleet_worker_message(h->fleet, 0, &m), RC_OK);
+    assert_int_equal(fleet_worker_message(h->fleet, 0, &m), RC_MALFORMED);
+    assert_int_equal(fake_count(h->backend), 1);
 }
 
 /* Seen to fail without map()'s look. */
@@ -333,6 +352,7 @@ int main(void)
         T(a_second_hello_of_another_process_ends_the_first),
         T(a_complaint_of_a_worker_ends_the_instance_it_holds),
         T(memory_that_cannot_be_mapped_is_held_against_the_instance_only_if_it_lies),
+        T(a_worker_may_say_once_for_each_ready_that_it_cannot_map),
         T(a_channel_that_cannot_be_cleared_for_lack_of_mappings_says_so),
         T(words_about_a_generation_that_is_no_more_are_dropped),
         T(what_a_worker_may_not_say_is_malformed),
