@@ -10,3 +10,7 @@ foreach(part instance helpers pool adopt)
 endforeach()
 roomkey_test(test_xen_parts MEMCHECK SOURCES test_xen_parts.c
              LIBRARIES roomkey_xen roomkey_core roomkey_host)
+
+roomkey_test(test_xen_mappings SOURCES test_xen_mappings.c
+             LIBRARIES roomkey_xen roomkey_core roomkey_host)
+target_link_options(test_xen_mappings PRIVATE LINKER:--wrap=open LINKER:--wrap=ioctl LINKER:--wrap=mmap)

@@ -89,11 +89,30 @@ static enum rc copy_grants(uint32_t domid, const uint32_t *ref, unsigned nr, voi
     return rc;
 }
 
-bool xen_channel_granted(uint32_t domid, const struct xen_grants *g)
+static bool maps(uint32_t domid, const struct xen_grants *g, int access)
 {
+    void *memory;
+    int fd;
+
+    if (insert(domid, g, &fd))
+        return false;
+    memory = mmap(NULL, g->bytes, access, MAP_SHARED, fd, 0);
+    if (memory != MAP_FAILED)
+        munmap(memory, g->bytes);
+    close(fd);
+    return memory != MAP_FAILED;
+}
+
+/* What is granted for reading alone can be copied from, too; but that could be mapped for reading,
+ * and this host has mappings then.  Unless it has come to have them meanwhile. */
+bool xen_channel_lacks_mappings(uint32_t domid, const struct xen_grants *g)
+{
+    const int both = PROT_READ | PROT_WRITE;
     char some[4];
 
-    return copy_grants(domid, g->ref, g->nr, some, sizeof some) == RC_OK;
+    if (copy_grants(domid, g->ref, g->nr, some, sizeof some))
+        return false;
+    return maps(domid, g, both) || !maps(domid, g, PROT_READ) || maps(domid, g, both);
 }
 
 enum rc xen_channel_grants(const void *copy, uint32_t ring_ref, struct xen_grants *out)

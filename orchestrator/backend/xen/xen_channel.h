@@ -45,9 +45,9 @@ bool xen_channels_apart(const struct xen_grants *all, unsigned n);
 RC_MUST_CHECK enum rc xen_channels_look(uint32_t domid, const struct xen_vchan *vchans, unsigned n,
                                         struct xen_grants *out);
 
-/* Whether all of it is granted to us: if it cannot be mapped all the same, that is this host's
+/* It could not be mapped.  True: all of it is granted for us to write to, and that was this host's
  * doing. */
-bool xen_channel_granted(uint32_t domid, const struct xen_grants *g);
+bool xen_channel_lacks_mappings(uint32_t domid, const struct xen_grants *g);
 
 /* *fd: the caller's; to be mapped once, from 0, `g->bytes` long. */
 RC_MUST_CHECK enum rc xen_channel_memory(uint32_t domid, const struct xen_grants *g, int *fd);

@@ -125,7 +125,7 @@ static enum rc open_channel(struct backend_instance *i, unsigned at, struct back
 bool xen_instance_lacks_mappings(struct backend_instance *i, int index)
 {
     return i->sm.state == RUNNING && i->grants &&
-           xen_channel_granted(i->domain.domid, &i->grants[1 + index]);
+           xen_channel_lacks_mappings(i->domain.domid, &i->grants[1 + index]);
 }
 
 enum rc xen_instance_control(struct backend_instance *i, struct backend_channel *out)
