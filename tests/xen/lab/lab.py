@@ -495,13 +495,14 @@ def test_file(file, timeout, disk, reports, top, running, took):
     running.add(process)
     output = process.communicate()[0]
     running.discard(process)
-    status = process.returncode
-    took[str(file)] = round(time.monotonic() - began)
+    status, seconds = process.returncode, round(time.monotonic() - began)
     report = results / "junit.xml"
     with contextlib.suppress(OSError):
         shutil.copy(report, reports / f"xen-{name}.xml")
-    said = [f"-- {file}: exit {status} after {took[str(file)]} s", output]
-    if status != 0:
+    said = [f"-- {file}: exit {status} after {seconds} s", output]
+    if status == 0:
+        took[str(file)] = seconds
+    else:
         said += [f"{log.name}:\n{tail(log)}" for log in sorted((results / "xen").glob("guest-*.log"))[-5:]]
         said += [f"{name}:\n{tail(results / name)}" for name in ("console.log", "xen/xl-dmesg.txt")]
         said += [f"all of it is in {results}"]
