@@ -14,9 +14,13 @@
  * command line and no module. */
 #define BEHIND (4ull * PAGE)
 
+_Static_assert(sizeof(Elf64_Ehdr) == IMAGE_START, "elf.h");
+_Static_assert(PHDRS_MAX * sizeof(Elf64_Phdr) == IMAGE_HEADERS_MAX, "elf.h");
+
 struct file {
     const uint8_t *p;
     size_t len;
+    const uint8_t *headers; /* of its segments; once its own is checked */
 };
 
 struct header {
@@ -108,9 +112,9 @@ static enum image_fault check_header(const struct file *f, struct header *h)
 
 /*----- segments -----*/
 
-static struct segment segment_at(const struct file *f, const struct header *h, unsigned i)
+static struct segment segment_at(const struct file *f, unsigned i)
 {
-    struct wire_in in = wire_in(f->p + h->phoff + i * sizeof(Elf64_Phdr), sizeof(Elf64_Phdr));
+    struct wire_in in = wire_in(f->headers + i * sizeof(Elf64_Phdr), sizeof(Elf64_Phdr));
     struct segment s;
 
     s.type = wire_u32(&in);
@@ -152,13 +156,13 @@ static enum image_fault check_segments(const struct file *f, const struct header
 
     /* A cut file before all else: its other faults are not the reason. */
     for (unsigned i = 0; i < h->phnum; i++) {
-        struct segment s = segment_at(f, h, i);
+        struct segment s = segment_at(f, i);
 
         if (s.type != PT_NULL && s.type != PT_GNU_STACK && !within(f, s.offset, s.filesz))
             return IMAGE_TRUNCATED;
     }
     for (unsigned i = 0; i < h->phnum; i++) {
-        struct segment s = segment_at(f, h, i);
+        struct segment s = segment_at(f, i);
 
         if (s.type == PT_INTERP || s.type == PT_DYNAMIC)
             return IMAGE_DYNAMIC;
@@ -249,7 +253,7 @@ static enum image_fault check_notes(const struct file *f, const struct header *h
     uint64_t total = 0;
 
     for (unsigned i = 0; i < h->phnum; i++) {
-        struct segment s = segment_at(f, h, i);
+        struct segment s = segment_at(f, i);
         struct wire_in in;
 
         if (s.type != PT_NOTE)
@@ -314,8 +318,10 @@ enum image_fault image_check(const void *file, size_t len, struct manifest *out)
 
     if (!fault)
         fault = check_header(&f, &h);
-    if (!fault)
+    if (!fault) {
+        f.headers = f.p + h.phoff;
         fault = check_segments(&f, &h, &layout);
+    }
     if (!fault && !executable(&layout, h.entry))
         fault = IMAGE_ENTRY;
     if (!fault)
@@ -331,14 +337,27 @@ enum image_fault image_check(const void *file, size_t len, struct manifest *out)
     return fault;
 }
 
-uint64_t image_room(const void *file, size_t len)
+/* Nothing of the file is looked at behind its start and the headers of its segments. */
+bool image_headers(const void *start, size_t size, uint64_t *at, size_t *len)
 {
-    struct file f = {.p = file, .len = len};
+    const struct file f = {.p = start, .len = size};
+    struct header h;
+
+    if (size < IMAGE_START || check_ident(&f) || check_header(&f, &h))
+        return false;
+    *at = h.phoff;
+    *len = h.phnum * sizeof(Elf64_Phdr);
+    return true;
+}
+
+uint64_t image_room(const void *start, const void *headers, size_t size)
+{
+    const struct file f = {.p = start, .len = size, .headers = headers};
     struct layout layout = {.loads = 0};
     struct header h;
 
-    if (check_ident(&f) || check_header(&f, &h) || check_segments(&f, &h, &layout) ||
-        layout.loads == 0)
+    if (size < IMAGE_START || check_ident(&f) || check_header(&f, &h) ||
+        check_segments(&f, &h, &layout) || layout.loads == 0)
         return 0;
     return filled(&layout);
 }

@@ -60,8 +60,13 @@ enum image_fault {
 /* *out is written only on IMAGE_OK. */
 enum image_fault image_check(const void *file, size_t len, struct manifest *out);
 
-/* Bytes of memory that a machine needs to hold it, from 0 on; 0: it is none. */
-uint64_t image_room(const void *file, size_t len);
+/* Of a file of `size` bytes, `start` being the first IMAGE_START: where the headers of its segments
+ * are, at most IMAGE_HEADERS_MAX bytes.  False: it is none. */
+#define IMAGE_START       64u
+#define IMAGE_HEADERS_MAX 3584u
+bool image_headers(const void *start, size_t size, uint64_t *at, size_t *len);
+/* … and with these: bytes of memory that a machine needs to hold it, from 0 on; 0: it is none. */
+uint64_t image_room(const void *start, const void *headers, size_t size);
 /* Whether a machine of so many bytes has them. */
 bool image_fits(uint64_t room, uint64_t memory);
 

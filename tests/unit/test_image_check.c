@@ -187,16 +187,21 @@ static void an_image_leaves_a_few_pages_of_its_memory_free(void **state)
 static void what_an_image_fills_is_the_least_memory_that_it_fits_in(void **state)
 {
     struct elf_fixture e = make(&plain);
-    uint64_t room;
+    uint64_t room, at;
+    size_t len;
 
     (void)state;
-    room = image_room(e.bytes, e.len);
+    assert_true(image_headers(e.bytes, e.len, &at, &len));
+    assert_int_equal(len, 4 * 56);
+    room = image_room(e.bytes, e.bytes + at, e.len);
     assert_true(room > 4 * 4096 && room % 4096 == e.segment[1].p_memsz % 4096);
     assert_true(image_fits(room, room + (1 << 20)));
     assert_true(image_fits(2 << 20, 2 << 20));
     assert_false(image_fits((2 << 20) + 1, 2 << 20));
     assert_false(image_fits(2 << 20, (2 << 20) - 1)); /* a domain has whole MiB */
-    assert_int_equal(image_room(e.bytes, 100), 0);
+    assert_int_equal(image_room(e.bytes, e.bytes + at, 100), 0);
+    assert_int_equal(image_room(e.bytes, e.bytes + at, IMAGE_START - 1), 0);
+    assert_false(image_headers(e.bytes, IMAGE_START - 1, &at, &len));
 }
 
 static void notes_without_end_take_bounded_time(void **state)
