@@ -13,6 +13,7 @@
 #include "tls-front/rate.h"
 #include "tls-front/relay.h"
 #include "tls-front/route.h"
+#include "tls-front/share.h"
 #include "tls-front/wake.h"
 #include "tls-front/worker.h"
 
@@ -27,6 +28,7 @@ struct conns {
     uint32_t *free, frees; /* indices below size with no connection */
     uint32_t serial;
     struct conn_list opening; /* those in the gauge `handshakes`, oldest first */
+    struct conn_list parting; /* those that get the front's own last words, oldest first */
 };
 
 static const struct sm_state states[CONN_STATE_NR] = {
@@ -48,6 +50,7 @@ enum rc conns_init(struct worker *w)
     if (!w->conns)
         return RC_NOMEM;
     TAILQ_INIT(&w->conns->opening);
+    TAILQ_INIT(&w->conns->parting);
     return RC_OK;
 }
 
@@ -173,51 +176,31 @@ static bool make_room(struct worker *w, const struct conn *newcomer)
     return c || waiting;
 }
 
-/* Of the tenant that has the most, the newest of those that were handed over. */
-static struct conn *most_crowded(const struct worker *w)
+/* So do those that were told all that there is to tell: they only have to end. */
+static void end_oldest_answer(struct worker *w)
 {
-    struct conn *most = NULL;
-
-    for (uint32_t i = 0; i < w->conns->size; i++) {
-        struct conn *c = w->conns->at[i];
-
-        if (c && c->sm.state == CONN_RELAY &&
-            (!most || c->tenant->connections > most->tenant->connections ||
-             (c->tenant == most->tenant && c->id > most->id)))
-            most = c;
-    }
-    return most;
+    if (!TAILQ_EMPTY(&w->conns->parting))
+        conn_close(TAILQ_FIRST(&w->conns->parting), CONN_FIN);
 }
 
-bool conns_have_room(struct worker *w, const struct tenant *t)
-{
-    struct conn *most;
-
-    if (COUNT(w, connections) <= w->options->max_connections)
-        return true;
-    most = most_crowded(w);
-    if (!most || most->tenant->connections <= t->connections + 1)
-        return false;
-    conn_close(most, CONN_RST);
-    return true;
-}
-
+/* Whether it may become one of --max-connections is seen when it is known whose it is. */
 static bool within_limits(struct conn *c, const struct sockaddr_storage *addr)
 {
     struct worker *w = c->w;
+    uint64_t most = w->options->max_connections, handshakes = w->options->max_handshakes;
 
     if (!rate_allow(w->rates, addr)) {
         OPENED(c, refused_rate);
         return false;
     }
-    /* Whether it may be one of the worker's connections is seen when it is known whose it is; and
-     * those that are closed, and not forgotten yet, are not without end. */
-    if (w->conns->count > w->options->max_connections + 2ull * w->options->max_handshakes ||
-        worker_is_last_file(w, &c->tcp) ||
-        (COUNT(w, handshakes) > w->options->max_handshakes && !make_room(w, c))) {
+    /* The closed ones of which their tenants are not told yet are not without end. */
+    if (w->conns->count > 2 * (most + handshakes) || worker_is_last_file(w, &c->tcp) ||
+        (COUNT(w, handshakes) > handshakes && !make_room(w, c))) {
         OPENED(c, refused_limit);
         return false;
     }
+    if (COUNT(w, connections) > most + handshakes)
+        end_oldest_answer(w);
     return true;
 }
 
@@ -493,6 +476,7 @@ void conn_answer(struct conn *c)
 {
     CHECK(c->account == CONN_SETTLED); /* whoever has last words knows why */
     sm_move(&c->sm, CONN_ANSWER);
+    TAILQ_INSERT_TAIL(&c->w->conns->parting, c, opened);
     wake_leave(c->w, c);
     opening_free(c);
     conn_stop(c);
@@ -504,6 +488,7 @@ void conn_finish(struct conn *c)
 {
     CHECK(c->fin && !c->channel);
     sm_move(&c->sm, CONN_ANSWER);
+    share_part(c);
     conn_stop(c);
     if (!c->eof)
         conn_read(c, scrap, on_scrap);
@@ -553,10 +538,13 @@ void conn_close(struct conn *c, enum conn_how how)
     OPENED(c, opening_dropped);
     ENDED(c, dropped);
     COUNT(c->w, connections)--;
+    if (c->sm.state == CONN_ANSWER && !c->shares)
+        TAILQ_REMOVE(&c->w->conns->parting, c, opened);
     sm_move(&c->sm, CONN_CLOSED);
     if (c->opening)
         wake_leave(c->w, c);
     relay_end(c);
+    share_leave(c);
     if (c->tenant) {
         c->tenant->connections--;
         tenant_unref(c->w, c->tenant);
@@ -572,10 +560,13 @@ void conn_settle(struct conn *c)
     struct conns *t = c->w->conns;
     uint32_t index = (uint32_t)c->id;
 
-    if (c->handles > 0 || c->channel)
+    if (c->handles > 0)
+        return;
+    free(c->out);
+    c->out = NULL;
+    if (c->channel)
         return;
     opening_free(c);
-    free(c->out);
     t->at[index] = NULL;
     t->free[t->frees++] = index;
     t->count--;

@@ -80,7 +80,10 @@ struct conn {
     bool close_got;       /* the tenant's end */
     bool reset;           /* RESET is to be sent: nothing else may */
 
-    TAILQ_ENTRY(conn) opened; /* among all that owe their opening, by age */
+    bool shares; /* one of its tenant's share of --max-connections */
+    TAILQ_ENTRY(conn) share;
+
+    TAILQ_ENTRY(conn) opened; /* by age, among all that owe their opening, or get our last words */
     TAILQ_ENTRY(conn) queued; /* in a wake, or blocked on its channel */
     TAILQ_ENTRY(conn) on_channel;
 };
@@ -93,10 +96,6 @@ void conns_close(struct worker *w); /* all of them, at once */
 uint32_t conns_count(const struct worker *w);
 /* Once a second: those whose clients were reset unseen before their handover are closed. */
 void conns_second(struct worker *w);
-
-/* Whether the worker takes one more of this tenant's.  With --max-connections there, the tenant
- * that has the most loses one for a tenant that has fewer. */
-bool conns_have_room(struct worker *w, const struct tenant *t);
 
 /* Of a worker's acceptors. */
 void conn_on_taken(struct acceptor *a, int fd);

@@ -11,6 +11,7 @@
 #include "tls-front/orch.h"
 #include "tls-front/relay.h"
 #include "tls-front/route.h"
+#include "tls-front/share.h"
 #include "tls-front/unavailable.h"
 #include "tls-front/wake.h"
 #include "tls-front/worker.h"
@@ -274,7 +275,8 @@ static void on_route_known(struct conn *c, struct route *r)
     struct tenant *t = r->tenant;
 
     o->times.route_us = since_first(o);
-    if ((t->max_connections && t->connections >= t->max_connections) || !conns_have_room(c->w, t)) {
+    if ((t->max_connections && t->connections >= t->max_connections) ||
+        !share_is_there(c->w, t)) { /* then it need not even shake hands */
         OPENED(c, refused_limit);
         conn_close(c, CONN_RST);
         return;
@@ -374,7 +376,10 @@ static void proceed(struct conn *c)
     struct channel *ch = c->tenant->channel;
     uint64_t now = clock_us();
 
-    if (ch) {
+    if (ch && !share_take(c)) {
+        OPENED(c, refused_limit);
+        conn_close(c, CONN_RST);
+    } else if (ch) {
         conn_no_deadline(c);
         conn_stop(c);
         wake_leave(c->w, c);

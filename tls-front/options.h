@@ -22,7 +22,7 @@ struct options_listen {
 
 /* Each limit: X(field, flag, default, help). */
 #define OPTIONS_LIMITS(X)                                                                    \
-    X(max_connections, "max-connections", 10000, "open connections a worker")                \
+    X(max_connections, "max-connections", 10000, "open connections handed over, a worker")   \
     X(max_handshakes, "max-handshakes", 1000, "handshakes in progress a worker")             \
     X(hello_timeout, "hello-timeout", 10, "seconds for the whole ClientHello")               \
     X(route_timeout, "route-timeout", 10, "seconds for roomkeyd's word on a host name")      \

@@ -15,6 +15,7 @@
 
 #include "common/core/control.h"
 #include "common/core/rc.h"
+#include "tls-front/conn.h"
 #include "tls-front/handshake.h"
 
 struct worker;
@@ -27,6 +28,10 @@ struct tenant {
     uint32_t max_connections; /* 0: no limit */
     uint32_t connections;     /* open, from the route on */
     struct channel *channel;  /* borrowed; takes new connections; or NULL */
+    /* share.c's. */
+    uint32_t shares;         /* of its connections, handed over and open */
+    struct conn_list shared; /* these; set up while there are any */
+    LIST_ENTRY(tenant) by_shares;
 };
 
 struct route {

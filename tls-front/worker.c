@@ -21,6 +21,7 @@
 #include "tls-front/orch.h"
 #include "tls-front/rate.h"
 #include "tls-front/route.h"
+#include "tls-front/share.h"
 #include "tls-front/signer.h"
 #include "tls-front/wake.h"
 #include "tls-front/worker_sandbox.h"
@@ -127,7 +128,8 @@ static enum rc init(struct worker *w, const struct worker_start *start)
     w->rates = rates_new(w->options->rate);
     if (tls_init() || !w->rates || packet_open(&w->parent, &w->loop, start->parent, &parent_ops, w))
         return RC_FAILED;
-    if (routes_init(w) || wakes_init(w) || channels_init(w) || conns_init(w) || signer_init(w))
+    if (routes_init(w) || wakes_init(w) || channels_init(w) || conns_init(w) || shares_init(w) ||
+        signer_init(w))
         return RC_NOMEM;
     CHECK(uv_timer_init(&w->loop, &w->second) == 0);
     CHECK(uv_timer_init(&w->loop, &w->deadline) == 0);
@@ -173,10 +175,14 @@ static void raise_files(struct worker *w)
     setrlimit(RLIMIT_NOFILE, &r);
     /* Connections leave an eighth to channels and to what roomkeyd sends. */
     w->client_files = r.rlim_max < INT_MAX ? (int)(r.rlim_max - r.rlim_max / 8) : INT_MAX;
-    if (w->index == 0 && r.rlim_max < w->options->max_connections + 1024ull)
-        log_warning("at most %llu open files: that is too few for --max-connections %u; raise the "
-                    "limit (LimitNOFILE=, ulimit -n)",
-                    (unsigned long long)r.rlim_max, w->options->max_connections);
+    if (w->index == 0 && (uint64_t)w->client_files <
+                             (uint64_t)w->options->max_connections + w->options->max_handshakes)
+        log_warning(
+            "at most %llu open files, seven eighths of them for connections: that is too few "
+            "for --max-connections %u and --max-handshakes %u; raise the limit "
+            "(LimitNOFILE=, ulimit -n)",
+            (unsigned long long)r.rlim_max, w->options->max_connections,
+            w->options->max_handshakes);
 }
 
 bool worker_is_last_file(const struct worker *w, const uv_tcp_t *tcp)
@@ -223,6 +229,7 @@ void worker_run(const struct worker_start *start)
     wakes_dispose(&w);
     channels_dispose(&w);
     conns_dispose(&w);
+    shares_dispose(&w);
     orch_dispose(&w);
     signer_dispose(&w);
     rates_free(w.rates);

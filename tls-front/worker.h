@@ -24,6 +24,7 @@ struct wakes;
 struct channels;
 struct conns;
 struct rates;
+struct shares;
 
 struct worker {
     uv_loop_t loop;
@@ -41,11 +42,12 @@ struct worker {
     struct channels *channels;
     struct conns *conns;
     struct rates *rates;
+    struct shares *shares;
 
     struct packet parent;
     struct acceptor acceptors[OPTIONS_LISTEN_MAX];
-    uv_tcp_t
-        first; /* libuv opens a file with the first one: it must have been before the sandbox */
+    /* libuv opens a file with the first one: it must have been before the sandbox. */
+    uv_tcp_t first;
     uv_timer_t second, deadline;
 };
 

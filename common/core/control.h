@@ -74,7 +74,7 @@ enum control_type {
     X(relay_tenant_lost_total) /* reset by the tenant, or its instance is gone */          \
     X(relay_stall_timeout_total)                                                           \
     X(relay_linger_timeout_total)                                                          \
-    X(relay_dropped_total) /* our own doing, as above */                                   \
+    X(relay_dropped_total) /* our own doing: as above, or for another tenant */            \
     X(resumed_total)                                                                       \
     X(bytes_in_total)  /* from clients */                                                  \
     X(bytes_out_total) /* to clients */

@@ -101,6 +101,8 @@ def test_limits_are_kept_and_counted(make_house):
     house.add_images("probe:1.0.0")
     house.add_tenant("acme")
     open_ones = [house.connect("acme") for _ in range(5)]
+    for sock in open_ones:  # they count from the handover on
+        assert get(sock, "acme.localhost", "/version") == (200, b"1.0.0\n")
     with pytest.raises(OSError):
         house.connect("acme")
     assert get(open_ones[0], "acme.localhost", "/version") == (200, b"1.0.0\n")

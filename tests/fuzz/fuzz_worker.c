@@ -36,6 +36,7 @@
 #include "tls-front/orch.h"
 #include "tls-front/relay.h"
 #include "tls-front/route.h"
+#include "tls-front/share.h"
 #include "tls-front/signer.h"
 #include "tls-front/wake.h"
 
@@ -383,7 +384,10 @@ static void hand_over(struct client *k)
     sm_move(&c->sm, CONN_ROUTE);
     sm_move(&c->sm, CONN_HANDSHAKE);
     sm_move(&c->sm, CONN_WAKING);
-    relay_begin(c, t->channel);
+    if (share_take(c))
+        relay_begin(c, t->channel);
+    else
+        conn_close(c, CONN_RST);
 }
 
 static bool is_relayed(const struct client *k)
@@ -622,7 +626,7 @@ static void begin(void)
     complaints = 0;
     orch = -1;
     CHECK(!routes_init(&w) && !wakes_init(&w) && !channels_init(&w) && !conns_init(&w) &&
-          !signer_init(&w) && !orch_init(&w));
+          !shares_init(&w) && !signer_init(&w) && !orch_init(&w));
     CHECK(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends) == 0);
     agent = ends[0];
     signer_connected(&w, ends[1]);
@@ -645,6 +649,7 @@ static void end(void)
     wakes_dispose(&w);
     channels_dispose(&w);
     conns_dispose(&w);
+    shares_dispose(&w);
     orch_dispose(&w);
     signer_dispose(&w);
     CHECK(uv_loop_close(&w.loop) == 0);
