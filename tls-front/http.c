@@ -314,18 +314,12 @@ static void on_taken(struct acceptor *a, int fd)
         end(v);
 }
 
-static void on_acceptor_closed(struct acceptor *a)
-{
-    (void)a;
-}
-
 enum rc http_listen(struct worker *w, int listener, int acme)
 {
     http.w = w;
     http.acme = acme;
     TAILQ_INIT(&http.visits);
-    http.acceptor = (struct acceptor){
-        .what = w->options->http.text, .on_taken = on_taken, .on_closed = on_acceptor_closed};
+    http.acceptor = (struct acceptor){.what = w->options->http.text, .on_taken = on_taken};
     if (listen(listener, 128) != 0) {
         log_error("cannot listen on %s: %s", w->options->http.text, strerror(errno));
         return RC_IO;

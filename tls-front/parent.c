@@ -279,6 +279,7 @@ static void drop_link(struct parent *p, struct child *c)
 {
     close(c->link);
     c->link = -1;
+    c->orch = (struct parent_orch){0}; /* nobody is there to pass a socket on to */
     if (!p->stopping)
         kill(c->pid, SIGKILL);
 }

@@ -258,7 +258,7 @@ void wake_on_ready(struct worker *w, const struct control_ready *m, int *fds)
     if (rc) {
         struct control_refused refused = {.why = (uint16_t)rc};
 
-        log_error("tenant %s: its channel cannot be used: %s", t->name, rc_text(rc));
+        log_seldom(LOG_ERROR, "tenant %s: its channel cannot be used: %s", t->name, rc_text(rc));
         complain(w, m, rc);
         end(w, k, tell_refused, &refused);
         return;

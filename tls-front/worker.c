@@ -138,11 +138,6 @@ static enum rc init(struct worker *w, const struct worker_start *start)
     return RC_OK;
 }
 
-static void on_acceptor_closed(struct acceptor *a)
-{
-    (void)a;
-}
-
 static enum rc listen_all(struct worker *w, const struct worker_start *start)
 {
     CHECK(uv_tcp_init(&w->loop, &w->first) == 0);
@@ -150,10 +145,8 @@ static enum rc listen_all(struct worker *w, const struct worker_start *start)
     for (size_t i = 0; i < w->options->listens; i++) {
         struct acceptor *a = &w->acceptors[i];
 
-        *a = (struct acceptor){.what = w->options->listen[i].text,
-                               .data = w,
-                               .on_taken = conn_on_taken,
-                               .on_closed = on_acceptor_closed};
+        *a = (struct acceptor){
+            .what = w->options->listen[i].text, .data = w, .on_taken = conn_on_taken};
         if (listen(start->listen[i], BACKLOG) != 0) {
             log_error("cannot listen on %s: %s", a->what, strerror(errno));
             return RC_IO;

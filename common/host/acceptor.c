@@ -9,20 +9,27 @@
 #include "common/host/log.h"
 
 #define AGAIN_MS 100u
-#define AT_ONCE  16 /* then others have their turn */
+#define CALM_MS  1000u /* so long nothing lacks until that is said */
+#define AT_ONCE  16    /* then others have their turn */
 
 static void on_connection(uv_poll_t *poll, int status, int events);
 
-static bool is_lack(int err)
+/* Nobody is there, or has gone again: the next may be taken. */
+static bool is_passing(int err)
 {
-    return err == EMFILE || err == ENFILE || err == ENOBUFS || err == ENOMEM;
+    return err == EAGAIN || err == EINTR || err == ECONNABORTED || err == EPROTO;
 }
 
 static void on_again(uv_timer_t *timer)
 {
     struct acceptor *a = timer->data;
 
-    CHECK(uv_poll_start(&a->poll, UV_READABLE, on_connection) == 0);
+    if (uv_is_active((uv_handle_t *)&a->poll)) {
+        log_info("%s: who comes is let in again", a->what);
+        a->lacking = false;
+    } else {
+        CHECK(uv_poll_start(&a->poll, UV_READABLE, on_connection) == 0);
+    }
 }
 
 static void wait_for_more(struct acceptor *a, int err)
@@ -39,24 +46,29 @@ static void on_connection(uv_poll_t *poll, int status, int events)
     struct acceptor *a = poll->data;
 
     (void)events;
+    if (status < 0) /* it is looked at no more */
+        wait_for_more(a, -status);
     for (int i = 0; status == 0 && i < AT_ONCE && !a->held; i++) {
         int fd = accept4(a->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
         if (fd < 0) {
-            if (is_lack(errno))
+            if (!is_passing(errno))
                 wait_for_more(a, errno);
             return;
         }
-        if (a->lacking)
-            log_info("%s: who comes is let in again", a->what);
-        a->lacking = false;
+        /* A descriptor that was free for a moment lets in one, and is not there for the next. */
+        if (a->lacking && !uv_is_active((uv_handle_t *)&a->again))
+            CHECK(uv_timer_start(&a->again, on_again, CALM_MS, 0) == 0);
         a->on_taken(a, fd); /* a may be held now, or closing */
     }
 }
 
 enum rc acceptor_open(struct acceptor *a, uv_loop_t *loop, int fd)
 {
-    if (uv_poll_init(loop, &a->poll, fd) != 0) {
+    int r = uv_poll_init(loop, &a->poll, fd);
+
+    if (r != 0) {
+        log_error("%s: nobody can be let in: %s", a->what, uv_strerror(r));
         close(fd);
         return RC_IO;
     }
@@ -86,7 +98,7 @@ static void on_closed(uv_handle_t *h)
 {
     struct acceptor *a = h->data;
 
-    if (--a->handles == 0)
+    if (--a->handles == 0 && a->on_closed)
         a->on_closed(a); /* a may be freed: last */
 }
 

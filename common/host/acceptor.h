@@ -1,8 +1,9 @@
 /* Takes the connections of a listening socket.
  *
  * The happy path: open -> begin -> on_taken … -> close -> on_closed.
- * Failure: without a descriptor for one more, the log says so once and those who come wait; they
- * are taken as soon as there is one.  A socket that is only looked at would be ready all the time.
+ * Failure: without a descriptor for one more, or whatever else stays, the log says so once and
+ * those who come wait; they are taken as soon as there is one.  A socket that is only looked at
+ * would be ready all the time.
  */
 #ifndef COMMON_ACCEPTOR_H
 #define COMMON_ACCEPTOR_H
@@ -17,7 +18,7 @@ struct acceptor {
     const char *what; /* for people: "front socket" */
     void *data;
     void (*on_taken)(struct acceptor *a, int fd); /* `fd` is the callee's */
-    void (*on_closed)(struct acceptor *a);        /* it may be freed */
+    void (*on_closed)(struct acceptor *a);        /* it may be freed; or NULL */
 
     /* Private. */
     uv_poll_t poll;
@@ -27,7 +28,7 @@ struct acceptor {
     unsigned handles;
 };
 
-/* `fd` listens, and is consumed also by a failure: RC_IO.  Nobody is taken before
+/* `fd` listens, and is consumed also by a failure: RC_IO, logged.  Nobody is taken before
  * acceptor_begin(). */
 RC_MUST_CHECK enum rc acceptor_open(struct acceptor *a, uv_loop_t *loop, int fd);
 void acceptor_begin(struct acceptor *a);

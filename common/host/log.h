@@ -25,7 +25,8 @@ void log_line(enum log_level level, const char *fmt, ...) __attribute__((format(
 #define log_debug(...)   log_line(LOG_DEBUG, __VA_ARGS__)
 
 /* For what somebody else can bring about as often as he likes, a client say: one line a second
- * from one place in the code.  The next one tells how many were left out. */
+ * from one place in the code, for all tenants together: one that is loud hides there what is said
+ * of others.  The next one tells how many were left out. */
 #define log_seldom(level, ...)            \
     do {                                  \
         static struct log_place place_;   \

@@ -12,6 +12,7 @@ import re
 import resource
 import socket
 import ssl
+import time
 from pathlib import Path
 
 import pytest
@@ -58,18 +59,22 @@ def without_descriptors():
     back()
 
 
-def sleeps(pid):
-    return Path(f"/proc/{pid}/stat").read_text().rsplit(") ", 1)[1][0] == "S"
+def ticks(pid):
+    """Of processor time."""
+    return sum(map(int, Path(f"/proc/{pid}/stat").read_text().rsplit(") ", 1)[1].split()[11:13]))
 
 
 def test_a_worker_without_a_descriptor_serves_who_is_there_and_lets_the_others_wait(house, without_descriptors):
     worker = house.worker_pids()[0]
+    began = time.monotonic()
     with house.connect("acme") as there:
         assert get(there, "acme.localhost", "/version") == (200, b"1.0.0\n")
         without_descriptors(worker)
         waiting = [socket.create_connection(("127.0.0.1", house.port)) for _ in range(20)]
         until(lambda: "nobody can be let in" in house.front.said(), "it is said")
-        until(lambda: sleeps(worker), "it sleeps although somebody waits")
+        before = ticks(worker)
+        time.sleep(1)
+        assert ticks(worker) - before < os.sysconf("SC_CLK_TCK") / 5, "it sleeps although somebody waits"
         assert get(there, "acme.localhost", "/version") == (200, b"1.0.0\n")
         without_descriptors.back()
         for sock in waiting:
@@ -77,7 +82,7 @@ def test_a_worker_without_a_descriptor_serves_who_is_there_and_lets_the_others_w
                 assert get(tls, "acme.localhost", "/version") == (200, b"1.0.0\n")
         assert get(there, "acme.localhost", "/version") == (200, b"1.0.0\n")
     assert house.worker_pids() == [worker]
-    assert house.front.said().count("nobody can be let in") == 1, house.front.said()
+    assert 1 <= house.front.said().count("nobody can be let in") <= time.monotonic() - began + 2, house.front.said()
 
 
 @pytest.fixture
@@ -160,6 +165,7 @@ def test_clients_of_a_tenant_that_cannot_serve_fill_no_log(house):
     house.add_tenant("away")
     house.cli("tenant", "suspend", "away")
     count = many(200, 40)
+    began = time.monotonic()
     hello = ssl.MemoryBIO()
     with pytest.raises(ssl.SSLWantReadError):
         house.context().wrap_bio(ssl.MemoryBIO(), hello, server_hostname="away.localhost").do_handshake()
@@ -170,4 +176,4 @@ def test_clients_of_a_tenant_that_cannot_serve_fill_no_log(house):
             assert rest_of(sock)[5:] == bytes([2, 49])  # access_denied
     lines = sum("away.localhost: no instance" in line for line in house.front.said().splitlines())
     print(f"{lines} lines for {count} clients")
-    assert 1 <= lines < count / 4
+    assert 1 <= lines <= time.monotonic() - began + 2

@@ -21,6 +21,15 @@ static struct rig_client clients[16];
 static size_t come;   /* of those */
 static uint64_t wake; /* that they wait for; 0: none yet */
 
+static pid_t agent; /* stopped; 0: none is */
+
+static void go_on(void)
+{
+    if (agent)
+        kill(agent, SIGCONT);
+    agent = 0;
+}
+
 static int set_up(void **state)
 {
     (void)state;
@@ -34,6 +43,7 @@ static int set_up(void **state)
 static int tear_down(void **state)
 {
     (void)state;
+    go_on();
     while (come-- > 0)
         if (clients[come].ssl)
             rig_hang_up(&clients[come], false);
@@ -224,12 +234,11 @@ static void a_client_that_leaves_before_its_route_is_known_is_gone(void **state)
 
 static void a_client_that_leaves_while_the_agent_signs_is_gone(void **state)
 {
-    pid_t agent = rig_agent(&rig, 0);
-
     (void)state;
+    agent = rig_agent(&rig, 0);
     kill(agent, SIGSTOP);
     leave_in_each_way(true);
-    kill(agent, SIGCONT);
+    go_on();
 }
 
 /* In pieces, of which the last are more than is read meanwhile. */
