@@ -23,7 +23,8 @@ static bool lie_settle(uint64_t until);
 
 /* xen/sched.h */
 enum { POWEROFF = 0, REBOOT = 1, SUSPEND = 2, CRASH = 3, WATCHDOG = 4, SOFT_RESET = 5 };
-#define XEN_MEMORY_DECREASE 1 /* XENMEM_decrease_reservation */
+#define XEN_GRANT_READ_ONLY 4u /* xen/grant_table.h, GTF_readonly */
+#define XEN_MEMORY_DECREASE 1  /* XENMEM_decrease_reservation */
 struct reservation {
     const uint64_t *pages;
     uint64_t count;
@@ -64,6 +65,13 @@ static void revoke(uint32_t ref)
     atomic_store(&((struct xen_grant *)XEN_GRANTS_AT)[ref].flags, 0);
 }
 
+/* It can still be copied from. */
+static void grant_reading(uint32_t ref)
+{
+    atomic_store(&((struct xen_grant *)XEN_GRANTS_AT)[ref].flags,
+                 XEN_GRANT_ACCESS | XEN_GRANT_READ_ONLY);
+}
+
 static void lie_in_pages(void)
 {
     struct ring_page *control = page_of(CONTROL), *worker = page_of(1);
@@ -80,6 +88,10 @@ static void lie_in_pages(void)
         control->left_order = 0xffff;
     if (lies("revoked-grant"))
         revoke(control->grants[0]);
+    if (lies("read-only-grant"))
+        grant_reading(control->grants[0]);
+    if (lies("read-only-worker-grant"))
+        grant_reading(worker->grants[3]);
     if (lies("given-back-page"))
         give_back(channels[CONTROL].at + PAGE_SIZE);
 }
