@@ -27,7 +27,7 @@ struct backend {
     unsigned images_nr;
     bool refuses, fails, lacks_mappings;
     enum fake_control wrong;
-    uint32_t ground_ms;
+    uint32_t ground_ms, hang_ms;
     uint64_t room; /* bytes for instances; 0: any number */
     unsigned starts;
     uint64_t serial;
@@ -112,6 +112,11 @@ void fake_refuse(struct backend *b, bool refuses)
 void fake_ground_takes(struct backend *b, uint32_t ms)
 {
     b->ground_ms = ms;
+}
+
+void fake_ground_hangs_once(struct backend *b, uint32_t ms)
+{
+    b->hang_ms = ms;
 }
 
 void fake_ground_fails(struct backend *b, bool fails)
@@ -444,7 +449,9 @@ static enum rc start(struct backend *b, const struct backend_spec *spec,
         open_channel(&i->channel[c], LAUNCH_CONTROL_ORDER, LAUNCH_CONTROL_ORDER);
     b->all = i;
     alarm_init(&i->alarm, live);
-    alarm_set(b->alarms, &i->alarm, b->ground_ms);
+    alarm_set(b->alarms, &i->alarm, b->ground_ms + b->hang_ms);
+    i->slow = b->hang_ms > 0 || behaviour(b, ref)->boot_ms > 1000;
+    b->hang_ms = 0;
     *out = i;
     return RC_OK;
 }

@@ -37,7 +37,8 @@ struct backend_instance {
     bool alive, told; /* its on_exit was called */
     bool owned;       /* by a fleet */
     bool running, started;
-    bool up; /* its on_start is over: it looks at its rings */
+    bool slow; /* to start: the ground hung, or its image takes seconds */
+    bool up;   /* its on_start is over: it looks at its rings */
 
     /* Set by the test. */
     struct mux_health health; /* its answer, but the token */
@@ -75,6 +76,8 @@ void fake_behave(struct backend *b, const char *ref, enum fake_start start, uint
 void fake_refuse(struct backend *b, bool refuses);
 /* How long the ground takes from now on until what it starts runs. */
 void fake_ground_takes(struct backend *b, uint32_t ms);
+/* How long it takes for the next start, beyond that. */
+void fake_ground_hangs_once(struct backend *b, uint32_t ms);
 /* Whether it then says that it could not. */
 void fake_ground_fails(struct backend *b, bool fails);
 /* What is wrong with every control channel from now on. */

@@ -241,6 +241,18 @@ void race_harm(struct race *r, struct backend_instance *i)
         t->excused = true;
 }
 
+void race_ground_hangs(struct race *r, uint32_t ms)
+{
+    race_note(r, "the next start will take the ground %u ms", ms);
+    fake_ground_hangs_once(r->house->backend, ms);
+}
+
+void race_slow_boot(struct race *r, const char *ref, uint32_t ms)
+{
+    race_note(r, "%s boots in %u ms from now on", ref, ms);
+    fake_behave(r->house->backend, ref, FAKE_READY, ms);
+}
+
 void race_crash(struct race *r, struct backend_instance *i)
 {
     if (!i->alive)

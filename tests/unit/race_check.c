@@ -40,7 +40,7 @@ struct race_life *race_life(struct race *r, uint64_t id)
     life->tenant = race_tenant_of(r, i->tenant);
     CHECK(life->tenant);
     snprintf(life->ref, sizeof life->ref, "%s", i->ref);
-    if (strcmp(i->ref, "web:hangs") == 0) {
+    if (strcmp(i->ref, "web:hangs") == 0 || i->slow) {
         life->tenant->slow_us[0] = life->tenant->slow_us[1];
         life->tenant->slow_us[1] = race_now(r);
     }
@@ -48,6 +48,14 @@ struct race_life *race_life(struct race *r, uint64_t id)
         if (r->lives[n].tenant == life->tenant && r->lives[n].generation >= life->generation)
             race_broken(r, "generation %" PRIu64 " of %s comes after %" PRIu64, life->generation,
                         i->tenant, r->lives[n].generation);
+    for (unsigned n = 0; n + 1 < r->lives_nr; n++) {
+        const struct race_life *other = &r->lives[n];
+
+        life->spare =
+            life->spare || (other->tenant == life->tenant && !other->ready && !other->stopping &&
+                            !other->ended && strcmp(other->ref, life->ref) != 0);
+    }
+    r->sum.spares += life->spare;
     i->exit_ms = r->exit_ms;
     race_note(r, "        %s begins, generation %" PRIu64 ", %s", i->tenant, i->generation, i->ref);
     return life;
@@ -168,6 +176,7 @@ void race_check_ready(struct race *r, unsigned w, const struct control_ready *m)
 {
     struct backend_instance *i = race_backend(r, m->id.instance);
     struct race_tenant *t = i ? race_tenant_of(r, i->tenant) : NULL;
+    struct race_life *life;
 
     r->sum.ready++;
     if (!i || i->told || i->generation != m->id.generation)
@@ -180,8 +189,10 @@ void race_check_ready(struct race *r, unsigned w, const struct control_ready *m)
     if (m->id.generation < t->served)
         race_broken(r, "%s is served by generation %" PRIu64 " after %" PRIu64, t->name,
                     m->id.generation, t->served);
-    t->served = m->id.generation;
-    race_life(r, m->id.instance)->draining_us = 0; /* it was taken back */
+    life = race_life(r, m->id.instance);
+    if (!life->spare)
+        t->served = m->id.generation;
+    life->draining_us = 0; /* it was taken back */
     if (good_image(i->ref) >= 0)
         t->ran[good_image(i->ref)] = true;
 }
@@ -248,13 +259,23 @@ void race_check_lost(struct race *r, const struct race_conn *c)
                     life->generation, c->tenant->name, had_ms, least_ms);
 }
 
+/* It has not heard it yet. */
+static bool was_answered(const struct race_worker *w, const struct race_tenant *t)
+{
+    for (const struct race_message *e = w->in.first; e; e = e->next)
+        if (e->m.type == CONTROL_READY && e->m.ready.tenant == t->id)
+            return true;
+    return false;
+}
+
 void race_check_late(struct race *r, const struct race_conn *c)
 {
     const struct race_tenant *t = c->tenant;
     uint64_t since_us = c->deadline_us - REGISTRY_WAKE_TIMEOUT_MS * 1000ull;
 
     if (c->excused || t->excused || t->first_bad || r->full || r->stopping ||
-        !r->workers[c->worker].connected || hung_twice(r, t, since_us))
+        !r->workers[c->worker].connected || was_answered(&r->workers[c->worker], t) ||
+        hung_twice(r, t, since_us))
         return;
     race_broken(r, "a client of %s has waited in vain", t->name);
 }

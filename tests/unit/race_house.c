@@ -377,6 +377,7 @@ void race_begin(struct race *r, uint64_t seed, const char *title)
     h->limits.channels = HOUSE_WORKERS;
     r->descriptors = descriptors();
     fake_refuse(h->backend, false);
+    fake_ground_hangs_once(h->backend, 0);
     running = r;
 }
 
@@ -385,6 +386,8 @@ static void thaw(struct race *r)
     race_hold(r, false);
     if (r->refusing)
         race_refuse(r, false);
+    fake_ground_hangs_once(r->house->backend, 0);
+    behave(r);
     for (struct backend_instance *i = fake_all(r->house->backend); i; i = i->next) {
         bool held = i->health.leases > 0;
 

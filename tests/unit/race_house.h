@@ -39,7 +39,7 @@ struct race_tenant {
     bool harmed;         /* an instance of it was: a roll back is right */
     bool held;           /* its rows could not be written, for a time */
     unsigned crashes;    /* that a test asked for */
-    uint64_t slow_us[2]; /* the last two starts of an image that hangs */
+    uint64_t slow_us[2]; /* the last two starts that hung, by image or ground */
     uint64_t served;     /* the newest generation that a READY named */
     bool ran[3];         /* that good image was ready */
     uint64_t last_good;  /* of its row, when last looked at */
@@ -53,6 +53,7 @@ struct race_life {
     struct race_tenant *tenant;
     char ref[REGISTRY_REF_SIZE];
     bool ready;           /* it was */
+    bool spare;           /* begun after one of another version, which may yet serve */
     bool excused;         /* it may end in any way at any time */
     bool hurried;         /* somebody asked for its end: drain_ms is enough */
     bool forced;          /* its successor is there: retire_ms */
@@ -147,7 +148,7 @@ struct race {
     unsigned rolled_back; /* of fleet_counters(), over restarts */
     unsigned descriptors;
     struct {
-        uint64_t schedules, moves, ready, refused, lost, rollbacks, taken_back;
+        uint64_t schedules, moves, ready, refused, lost, rollbacks, taken_back, spares;
     } sum;
     char title[128];
     char *trace; /* the moves, in words */
@@ -200,6 +201,9 @@ void race_harm(struct race *r, struct backend_instance *i);
 void race_crash(struct race *r, struct backend_instance *i);
 /* The host starts nothing, or again. */
 void race_refuse(struct race *r, bool refusing);
+/* The ground takes long for the next start; the image does for each. */
+void race_ground_hangs(struct race *r, uint32_t ms);
+void race_slow_boot(struct race *r, const char *ref, uint32_t ms);
 /* Another program holds the database: nothing can be written; or no more. */
 void race_hold(struct race *r, bool held);
 bool race_is_bad(const char *ref);

@@ -147,6 +147,23 @@ static void prepare_rollback(struct race *r, struct race_tenant *t, bool used)
     (void)get_in(r, t);
 }
 
+/* It sleeps, and its new version will have a spare. */
+static void prepare_spare(struct race *r, struct race_tenant *t, bool used)
+{
+    race_stop(r, t);
+    race_pass(r, r->house->limits.drain_ms + r->house->limits.stop_ms);
+    race_upgrade(r, t, used ? "web:2" : "web:hangs", 0);
+    race_slow_boot(r, "web:2", 4300); /* 300 ms after the spare is begun */
+    race_ground_hangs(r, 4000);
+    (void)race_open(r, 0, t);
+    race_pass(r, 7990);
+}
+
+static void begin_spare(struct race *r, struct race_tenant *t)
+{
+    race_note(r, "%s gets a spare", t->name);
+}
+
 static void begin_remove(struct race *r, struct race_tenant *t)
 {
     race_remove(r, t);
@@ -218,6 +235,7 @@ static const struct op ops[] = {
     {"a way back", prepare_way_back, begin_way_back, false},
     {"a crash", NULL, begin_crash, false},
     {"a rollback", prepare_rollback, begin_crash, false},
+    {"a spare", prepare_spare, begin_spare, false},
     {"a removal", NULL, begin_remove, false},
     {"a suspension", NULL, begin_suspend, false},
     {"a resumption", prepare_resume, begin_resume, false},
@@ -358,8 +376,9 @@ static void against_all(void **state, unsigned first)
                 at++;
             steps = at > steps ? at : steps;
         }
-    print_message("             %llu schedules, at most %u steps, %llu moves\n",
-                  (unsigned long long)r->sum.schedules, steps, (unsigned long long)r->sum.moves);
+    print_message("             %llu schedules, at most %u steps, %llu moves, %llu spares\n",
+                  (unsigned long long)r->sum.schedules, steps, (unsigned long long)r->sum.moves,
+                  (unsigned long long)r->sum.spares);
 }
 
 #define AGAINST_ALL(name, first)     \
@@ -378,13 +397,14 @@ AGAINST_ALL(an_upgrade_that_fails_stands_against_all, 6)
 AGAINST_ALL(a_way_back_stands_against_all, 7)
 AGAINST_ALL(a_crash_stands_against_all, 8)
 AGAINST_ALL(a_rollback_stands_against_all, 9)
-AGAINST_ALL(a_removal_stands_against_all, 10)
-AGAINST_ALL(a_suspension_stands_against_all, 11)
-AGAINST_ALL(a_resumption_stands_against_all, 12)
-AGAINST_ALL(a_lost_worker_stands_against_all, 13)
-AGAINST_ALL(a_late_worker_stands_against_all, 14)
-AGAINST_ALL(a_dead_worker_stands_against_all, 15)
-AGAINST_ALL(a_dead_roomkeyd_stands_against_all, 16)
+AGAINST_ALL(a_spare_stands_against_all, 10)
+AGAINST_ALL(a_removal_stands_against_all, 11)
+AGAINST_ALL(a_suspension_stands_against_all, 12)
+AGAINST_ALL(a_resumption_stands_against_all, 13)
+AGAINST_ALL(a_lost_worker_stands_against_all, 14)
+AGAINST_ALL(a_late_worker_stands_against_all, 15)
+AGAINST_ALL(a_dead_worker_stands_against_all, 16)
+AGAINST_ALL(a_dead_roomkeyd_stands_against_all, 17)
 
 #define T(f) cmocka_unit_test_setup_teardown(f, race_set_up, race_tear_down)
 
@@ -401,6 +421,7 @@ int main(void)
         T(a_way_back_stands_against_all),
         T(a_crash_stands_against_all),
         T(a_rollback_stands_against_all),
+        T(a_spare_stands_against_all),
         T(a_removal_stands_against_all),
         T(a_suspension_stands_against_all),
         T(a_resumption_stands_against_all),

@@ -12,6 +12,7 @@
  *   the queue not looked at when one has ended           4  waits for a start, and there is room
  *   a wake waits for one that stops                      2  waits for one on its way out
  *   a failed start not rolled back                       2  a wake is refused
+ *   no spare for a version on trial                     50  a wake is refused
  *   an old version given drain_ms to finish              5  a connection is lost
  *   a stop answered while one drains                     1  said to be stopped, and lives
  *   the count of starts not lowered                      1  it counts otherwise
@@ -315,6 +316,24 @@ static void move_refuse(struct race *r)
     race_refuse(r, !r->refusing);
 }
 
+static void move_hang(struct race *r)
+{
+    race_ground_hangs(r, 3100 + (uint32_t)race_random(r, 1500));
+}
+
+/* To about when the version on trial gets a spare, if its tenant sleeps. */
+static void move_spare(struct race *r)
+{
+    struct race_tenant *t = a_tenant(r);
+
+    race_upgrade(r, t, race_chance(r, 60) ? "web:hangs" : "web:3", 0);
+    race_slow_boot(r, "web:3", 4200);
+    move_hang(r);
+    (void)race_open(r, a_worker(r), t);
+    if (r->house->fleet)
+        race_pass(r, 7900 + race_random(r, 200));
+}
+
 static void move_hold(struct race *r)
 {
     race_hold(r, !r->held);
@@ -378,6 +397,8 @@ static const struct move {
     {move_set_idle, 3, ADMINS},
     {move_upgrade, 10, ADMINS},
     {move_upgrade_bad, 6, ADMINS},
+    {move_hang, 3, ADMINS},
+    {move_spare, 4, ADMINS},
     {move_stop, 6, ADMINS},
     {move_suspend, 3, ADMINS},
     {move_resume, 8, ADMINS},
@@ -475,11 +496,11 @@ static void schedules(void **state, unsigned trouble, const char *title)
     for (uint64_t n = 0; n < nr; n++)
         schedule(r, first + n, trouble, title);
     print_message("             %llu schedules, %llu moves: %llu READY, %llu refused, %llu "
-                  "connections cut, %llu rolled back, %llu taken back\n",
+                  "connections cut, %llu rolled back, %llu taken back, %llu spares\n",
                   (unsigned long long)r->sum.schedules, (unsigned long long)r->sum.moves,
                   (unsigned long long)r->sum.ready, (unsigned long long)r->sum.refused,
                   (unsigned long long)r->sum.lost, (unsigned long long)r->sum.rollbacks,
-                  (unsigned long long)r->sum.taken_back);
+                  (unsigned long long)r->sum.taken_back, (unsigned long long)r->sum.spares);
 }
 
 #define SCHEDULES_OF(name, trouble)         \
