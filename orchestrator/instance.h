@@ -139,10 +139,10 @@ RC_MUST_CHECK enum rc instance_start(struct fleet *f, struct tenant *t,
 /* Takes over one that an earlier roomkeyd left; RC_NOT_FOUND when it is gone. */
 RC_MUST_CHECK enum rc instance_adopt(struct fleet *f, struct tenant *t,
                                      const struct instance_start *start, struct instance **out);
-/* ENDED, or at the daemon's end: lets go without ending it. */
 /* A channel of it could not be mapped (backend.h): true, with an event, when this host has no
  * mappings left, and that is no fault of it. */
 bool instance_lacks_mappings(struct instance *i, int index);
+/* ENDED, or at the daemon's end: lets go without ending it. */
 void instance_free(struct instance *i);
 
 /* Does what the facts and wishes ask for; only tenant_step() calls it. */

@@ -37,8 +37,8 @@ struct registry;
 #define REGISTRY_HANDLE_SIZE    128   /* BACKEND_HANDLE_MAX */
 #define REGISTRY_HOSTS_MAX      64    /* of a tenant */
 #define REGISTRY_CERTS_MAX      2     /* of a tenant: one EC, one RSA */
-#define REGISTRY_EVENTS_KEPT    10000 /* older ones are pruned */
-#define REGISTRY_EVENTS_EACH    1000  /* of these, of one tenant: a loud one loses its own */
+#define REGISTRY_EVENTS_KEPT    10000 /* older ones are pruned, but not at each event */
+#define REGISTRY_EVENTS_EACH    1000  /* likewise of one tenant: a loud one loses its own */
 #define REGISTRY_INSTANCES_KEPT 5     /* ended ones of a tenant */
 
 /* Bounds and defaults of a tenant's settings. */

@@ -3,8 +3,9 @@
 
 #include "orchestrator/registry_db.h"
 
-/* Pruned once in so many: one delete by id range, not one a row.  Then a tenant's own are bounded,
- * too: whoever is loud is met often, as long as it does not keep step with this. */
+/* Pruned once in so many: one delete by id range, not one a row.  Then those of the tenant of that
+ * event are, too: of one that brings about a part 1/n of all events there are until then some 60
+ * more than it may have, and longer only if it keeps out of step with this. */
 #define PRUNE_EVERY 61
 
 /* Counted, as ids of what was pruned before leave gaps. */

@@ -20,8 +20,8 @@ struct admin {
     struct admin_house house;
     char path[512]; /* of the socket */
     struct MHD_Daemon *daemon;
-    struct acceptor
-        acceptor;   /* not MHD's own: without a descriptor that one spins, or sleeps for good */
+    /* Not MHD's own: without a descriptor that one spins, or sleeps for good. */
+    struct acceptor acceptor;
     uv_poll_t poll; /* MHD's epoll descriptor */
     uv_timer_t timer;
     uv_timer_t held_timer;
