@@ -18,6 +18,8 @@ from house import BUILD, DEADLINE, IMAGES, Daemon, House, get, head_of, many, mu
 
 APPS = Path(__file__).parent / "apps"
 
+of_the_front = pytest.mark.only_on("sandbox", "the front is the same on each ground, and an emulated machine is slow")
+
 
 @pytest.mark.only_on("sandbox", "dom0 has no compiler; the next test boots the same app on any ground")
 def test_an_app_of_ones_own_is_online_with_three_commands(house, tmp_path):
@@ -75,6 +77,7 @@ def test_a_503_ends_with_close_notify(house):
     assert seen.startswith(b"HTTP/1.1 503"), seen
 
 
+@of_the_front
 def test_plain_http_redirects_and_answers_acme_challenges(make_house, tmp_path):
     (tmp_path / "token-1_x").write_text("the answer")
     secret = tmp_path.parent / "secret"
@@ -96,6 +99,7 @@ def test_plain_http_redirects_and_answers_acme_challenges(make_house, tmp_path):
         assert "200" not in answer.splitlines()[0] and "no" != answer[-2:], answer
 
 
+@of_the_front
 def test_limits_are_kept_and_counted(make_house):
     house = make_house(front=["--max-connections", "5"])
     house.add_images("probe:1.0.0")
@@ -112,6 +116,7 @@ def test_limits_are_kept_and_counted(make_house):
     until(lambda: counter(house, "roomkey_front_refused_limit_total") >= 1, "the refusal is counted")
 
 
+@of_the_front
 def test_a_tenants_connections_are_bounded_for_itself_alone(make_house):
     house = make_house()
     house.add_images("probe:1.0.0")
@@ -128,6 +133,7 @@ def test_a_tenants_connections_are_bounded_for_itself_alone(make_house):
         sock.close()
 
 
+@of_the_front
 def test_a_source_that_comes_too_often_is_refused(make_house):
     house = make_house(front=["--rate", "5"])
     house.add_images("probe:1.0.0")
@@ -213,6 +219,7 @@ def lines_now(process, lines):
     return list(lines)
 
 
+@of_the_front
 def test_a_graceful_stop_of_the_front_lets_a_download_finish(make_house):
     house = make_house()
     house.add_images("probe:1.0.0")
