@@ -254,8 +254,10 @@ class House:
 
     def start_front(self):
         listen = f"127.0.0.1:{self.port or 0}"
+        # A hundred handshakes at once take an emulated machine longer than one may last.
+        slow = [f"--{step}-timeout={int(10 * SLOW)}" for step in ("hello", "route", "handshake") if SLOW > 1]
         self.front = self._daemon("roomkey-front", "--run", self.run, "--listen", listen,
-                                  "--workers", self.workers, *self.front_args)
+                                  "--workers", self.workers, *slow, *self.front_args)
         self.port = int(self.front.ready(r"(?m)^roomkey-front: ready on 127\.0\.0\.1:(\d+).*$").group(1))
 
     def _daemon(self, program, *args):
